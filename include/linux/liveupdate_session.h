@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Live Update Orchestrator: sessions for users inside the kernel
+ *
+ * See the DOC section of kernel/liveupdate/luo_kernel.c for the concepts.
+ */
+#ifndef _LINUX_LIVEUPDATE_SESSION_H
+#define _LINUX_LIVEUPDATE_SESSION_H
+
+#include <linux/err.h>
+#include <linux/errno.h>
+#include <linux/list.h>
+#include <linux/liveupdate.h>
+#include <linux/types.h>
+
+struct file;
+struct notifier_block;
+
+/* The events of the reboot notifier, see liveupdate_register_reboot_notifier() */
+#define LIVEUPDATE_PREPARE	1
+#define LIVEUPDATE_ABORT	2
+
+/**
+ * struct liveupdate_reboot_info - What the reboot notifiers are told.
+ * @handover: The loaded kexec image carries KHO data. Without it the next
+ *            kernel gets nothing of what is preserved: the image was loaded by
+ *            kexec_load() or while KHO was off.
+ */
+struct liveupdate_reboot_info {
+	bool handover;
+};
+
+/**
+ * struct liveupdate_session_owner - A user of sessions inside the kernel.
+ * @prefix:   The beginning of the names of all its sessions. /dev/liveupdate
+ *            refuses to create sessions whose name begins like this.
+ * @incoming: Called once, when the sessions that the previous kernel handed over
+ *            have been read and before /dev/liveupdate can retrieve any of them.
+ *            This is where the owner claims its own.
+ * @list:     Private to LUO.
+ *
+ * All fields but @list are set by the owner. The structure must stay valid for
+ * good, since there is no way to unregister.
+ */
+struct liveupdate_session_owner {
+	const char *prefix;
+	void (*incoming)(void);
+	struct list_head list;
+};
+
+#ifdef CONFIG_LIVEUPDATE
+
+struct liveupdate_session *liveupdate_session_create(const char *name);
+int liveupdate_session_destroy(struct liveupdate_session *s);
+
+int liveupdate_file_hold(struct file *file, bool nowait);
+void liveupdate_file_unhold(struct file *file);
+int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
+				u64 token,
+				char compatible[LIVEUPDATE_HNDL_COMPAT_LENGTH]);
+int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token);
+
+struct liveupdate_session *liveupdate_session_claim(const char *name);
+void liveupdate_session_unclaim(struct liveupdate_session *s);
+int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
+				struct file **filep);
+int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token);
+int liveupdate_session_finish(struct liveupdate_session *s);
+
+int liveupdate_session_for_each_file(struct liveupdate_session *s,
+				     int (*fn)(u64 token, const char *compatible,
+					       void *data),
+				     void *data);
+int liveupdate_for_each_incoming(int (*fn)(const char *name, bool claimed,
+					   void *data),
+				 void *data);
+
+int liveupdate_load(void);
+int liveupdate_register_session_owner(struct liveupdate_session_owner *o);
+u64 liveupdate_generation(void);
+int liveupdate_register_reboot_notifier(struct notifier_block *nb);
+
+#else /* CONFIG_LIVEUPDATE */
+
+static inline struct liveupdate_session *
+liveupdate_session_create(const char *name)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline int liveupdate_session_destroy(struct liveupdate_session *s)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_file_hold(struct file *file, bool nowait)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void liveupdate_file_unhold(struct file *file) { }
+
+static inline int
+liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
+			    u64 token,
+			    char compatible[LIVEUPDATE_HNDL_COMPAT_LENGTH])
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_session_unpreserve(struct liveupdate_session *s,
+						u64 token)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline struct liveupdate_session *
+liveupdate_session_claim(const char *name)
+{
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
+static inline void liveupdate_session_unclaim(struct liveupdate_session *s) { }
+
+static inline int liveupdate_session_retrieve(struct liveupdate_session *s,
+					      u64 token, struct file **filep)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_session_finish_file(struct liveupdate_session *s,
+						 u64 token)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_session_finish(struct liveupdate_session *s)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int
+liveupdate_session_for_each_file(struct liveupdate_session *s,
+				 int (*fn)(u64 token, const char *compatible,
+					   void *data),
+				 void *data)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int
+liveupdate_for_each_incoming(int (*fn)(const char *name, bool claimed,
+				       void *data),
+			     void *data)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_load(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int
+liveupdate_register_session_owner(struct liveupdate_session_owner *o)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline u64 liveupdate_generation(void)
+{
+	return 0;
+}
+
+static inline int liveupdate_register_reboot_notifier(struct notifier_block *nb)
+{
+	return -EOPNOTSUPP;
+}
+
+#endif /* CONFIG_LIVEUPDATE */
+
+#endif /* _LINUX_LIVEUPDATE_SESSION_H */
