@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A writer that stalls, many threads at once, and allocations that fail.
+
+use crate::many::Stream;
+use crate::ops::{self, wait_for, Args};
+use crate::{errno_name, sys, usage, Failure, Outcome};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
+use std::collections::BTreeMap;
+use std::fs::{read_dir, File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// `stall FD READY GO`: a thread writes to FD from memory that is missing, so the kernel stalls with
+/// the file's inode lock held; then READY is created. When GO exists the memory is supplied and the
+/// write ends.
+pub fn stall(args: &Args<'_>) -> Outcome {
+    let page = sys::MissingPage::new()?;
+    let (fd, ready, go) = (args.fd(0)?, args.text(1)?, args.text(2)?);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| page.write_from(sys::fd(fd)));
+        let mut set = [PollFd::new(&page.uffd, PollFlags::IN)];
+        let limit = Timespec {
+            tv_sec: 30,
+            tv_nsec: 0,
+        };
+        if rustix::event::poll(&mut set, Some(&limit))? == 0 {
+            return Err(Failure::Wrong("the write did not stall".into()));
+        }
+        std::fs::write(ready, "")?;
+        let waited = wait_for(go, Duration::from_secs(600));
+        page.supply()?;
+        waited?;
+        let Ok(result) = writer.join() else {
+            return Err(Failure::Wrong("the writer panicked".into()));
+        };
+        Ok(Some(format!("stall: wrote {} bytes", result?)))
+    })
+}
+
+/// What may go wrong while everything happens at once.
+const EXPECTED: [Errno; 8] = [
+    Errno::BUSY,   // the state forbids it
+    Errno::EXIST,  // another thread took the name
+    Errno::NOENT,  // another thread took the file back
+    Errno::STALE,  // released while open
+    Errno::DQUOT,  // max_fds
+    Errno::INVAL,  // umount of what is not mounted any more
+    Errno::NOTDIR, // the other domain is being mounted
+    Errno::PERM,
+];
+
+struct Hammer<'a> {
+    dir: &'a str,
+    other: &'a str,
+    stop: &'a AtomicBool,
+    done: &'a AtomicU64,
+    wrong: &'a Mutex<BTreeMap<String, u64>>,
+}
+
+impl Hammer<'_> {
+    fn turn(&self, me: u64, random: &mut Stream) -> (&'static str, Result<(), Failure>) {
+        let dir = if random.next() & 3 == 0 {
+            self.other
+        } else {
+            self.dir
+        };
+        let name = format!("t{}", random.next() % 12);
+        match random.next() % 16 {
+            0..=4 => (
+                "preserve",
+                self.preserve(dir, &name, random.next() % 40_000),
+            ),
+            5..=7 => ("unpreserve", control(dir, "fd_unpreserve", &name)),
+            8 => ("prepare", control(dir, "state", "prepare")),
+            9 | 10 => ("cancel", control(dir, "state", "cancel")),
+            11 => ("list", list(dir)),
+            12 => ("mount", self.mount(me)),
+            13 => (
+                "umount",
+                Ok(()).and_then(|()| Ok(unmount(self.other, UnmountFlags::DETACH)?)),
+            ),
+            14 => ("read", read(dir, "state")),
+            _ => ("error", read(dir, "error")),
+        }
+    }
+
+    fn preserve(&self, dir: &str, name: &str, size: u64) -> Result<(), Failure> {
+        use rustix::fd::AsRawFd;
+        let memfd = rustix::fs::memfd_create("hammer", MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&memfd, size)?;
+        control(dir, "fd_preserve", &format!("{} {name}", memfd.as_raw_fd()))
+    }
+
+    fn mount(&self, me: u64) -> Result<(), Failure> {
+        mount(
+            format!("hammer-{}", me % 2),
+            self.other,
+            "kexecfs",
+            MountFlags::empty(),
+            None,
+        )?;
+        Ok(())
+    }
+
+    fn work(&self, me: u64) {
+        let mut random = Stream::new(me);
+        while !self.stop.load(Ordering::Relaxed) {
+            let (what, result) = self.turn(me, &mut random);
+            self.done.fetch_add(1, Ordering::Relaxed);
+            match result {
+                Ok(()) => {}
+                Err(Failure::Errno(e)) if EXPECTED.contains(&e) => {}
+                Err(failure) => {
+                    let what = format!("{what}: {}", failure.text());
+                    if let Ok(mut wrong) = self.wrong.lock() {
+                        *wrong.entry(what).or_default() += 1;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn control(dir: &str, file: &str, text: &str) -> Result<(), Failure> {
+    OpenOptions::new()
+        .write(true)
+        .open(format!("{dir}/{file}"))?
+        .write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn read(dir: &str, file: &str) -> Result<(), Failure> {
+    let mut text = String::new();
+    File::open(format!("{dir}/{file}"))?.read_to_string(&mut text)?;
+    Ok(())
+}
+
+fn list(dir: &str) -> Result<(), Failure> {
+    read(dir, "fd_preserve")?;
+    for entry in read_dir(format!("{dir}/fd_restore"))? {
+        let _ = entry?.metadata();
+    }
+    Ok(())
+}
+
+/// `hammer DIR OTHER THREADS MS|FILE`: THREADS threads preserve, take back, prepare, cancel, list and
+/// read in the domain at DIR, and mount, use and unmount two more at OTHER, for MS milliseconds or
+/// until FILE exists.
+pub fn hammer(args: &Args<'_>) -> Outcome {
+    let (stop, done, wrong) = (
+        AtomicBool::new(false),
+        AtomicU64::new(0),
+        Mutex::new(BTreeMap::new()),
+    );
+    let hammer = Hammer {
+        dir: args.text(0)?,
+        other: args.text(1)?,
+        stop: &stop,
+        done: &done,
+        wrong: &wrong,
+    };
+    let threads: u64 = args.number(2)?;
+    let until = args.text(3)?;
+    std::thread::scope(|scope| {
+        for me in 0..threads {
+            let hammer = &hammer;
+            scope.spawn(move || hammer.work(me));
+        }
+        let begin = Instant::now();
+        loop {
+            std::thread::sleep(Duration::from_millis(50));
+            let enough = match until.parse() {
+                Ok(ms) => begin.elapsed() > Duration::from_millis(ms),
+                Err(_) => Path::new(until).exists(),
+            };
+            if enough {
+                stop.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
+    });
+    let list: Vec<String> = match wrong.lock() {
+        Ok(wrong) => wrong
+            .iter()
+            .map(|(what, n)| format!("{what} ({n} times)"))
+            .collect(),
+        Err(_) => vec!["a thread panicked".into()],
+    };
+    if !list.is_empty() {
+        return Err(Failure::Wrong(list.join(", ")));
+    }
+    let done = done.load(Ordering::Relaxed);
+    if done < 100 {
+        return Err(Failure::Wrong(format!("only {done} operations")));
+    }
+    Ok(Some("hammer: ok".into()))
+}
+
+/// `failsweep OP ARG... [/ UNDO ARG...]`: runs OP with its first, second, ... allocation failing
+/// (/proc/self/fail-nth) until it succeeds without reaching one; only ENOMEM is right. An OP that
+/// succeeded all the same is undone by UNDO, as is the last.
+pub fn failsweep(args: &Args<'_>) -> Outcome {
+    let mut parts = args.0.split(|word| word == "/");
+    let Some((op, words)) = parts.next().and_then(<[String]>::split_first) else {
+        return usage("failsweep OP ARG...");
+    };
+    let undo = parts.next().and_then(<[String]>::split_first);
+    let mut failed = 0;
+    for nth in 1..5000 {
+        std::fs::write("/proc/thread-self/fail-nth", format!("{nth}\n"))?;
+        let outcome = ops::run(op, words);
+        let left = std::fs::read_to_string("/proc/thread-self/fail-nth");
+        std::fs::write("/proc/thread-self/fail-nth", "0\n")?;
+        let reached = left?.trim() == "0";
+        match outcome {
+            Ok(_) => {
+                if let Some((undo, words)) = undo {
+                    ops::run(undo, words)?;
+                }
+            }
+            Err(Failure::Errno(Errno::NOMEM)) => failed += 1,
+            Err(Failure::Errno(e)) => {
+                return Err(Failure::Wrong(format!(
+                    "{} at allocation {nth}",
+                    errno_name(e)
+                )));
+            }
+            Err(other) => return Err(other),
+        }
+        if !reached {
+            return if failed == 0 {
+                Err(Failure::Wrong("no allocation was made to fail".into()))
+            } else {
+                Ok(Some(format!("failsweep {op}: only ENOMEM, then ok")))
+            };
+        }
+    }
+    Err(Failure::Wrong("never got through".into()))
+}

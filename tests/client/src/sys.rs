@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The few things that need `unsafe`: numbers taken as descriptors, ioctls, one system call that
+//! rustix lacks, and the memory of userfaultfd.
+
+use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::io::{Errno, Result};
+use rustix::ioctl::{ioctl, Opcode, Updater};
+use std::ffi::CString;
+
+/// A descriptor by its number; one that is not open gives EBADF when it is used.
+pub fn fd(n: RawFd) -> BorrowedFd<'static> {
+    assert!(n >= 0, "a descriptor is not negative");
+    // SAFETY: nothing in this program relies on a descriptor staying open: every use is one system
+    // call on a number that the test chose, and a wrong number is an EBADF that it wants to see.
+    unsafe { BorrowedFd::borrow_raw(n) }
+}
+
+/// Moves `owned` to the number `n`, without CLOEXEC, and leaves it open.
+pub fn place(owned: OwnedFd, n: RawFd) -> Result<()> {
+    use rustix::fd::AsRawFd;
+    if owned.as_raw_fd() == n {
+        let _ = owned.into_raw_fd();
+        return rustix::io::fcntl_setfd(fd(n), rustix::io::FdFlags::empty());
+    }
+    // SAFETY: dup2() replaces whatever the test had at `n`, which is what it asked for; no owner of
+    // `n` exists, since descriptors live in this program as numbers only.
+    if unsafe { libc::dup2(owned.as_raw_fd(), n) } < 0 {
+        return Err(last());
+    }
+    Ok(())
+}
+
+/// Closes the number `n`.
+pub fn close(n: RawFd) -> Result<()> {
+    // SAFETY: as in place(): nobody owns `n`.
+    if unsafe { libc::close(n) } < 0 {
+        return Err(last());
+    }
+    Ok(())
+}
+
+fn last() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+/// An ioctl whose argument is a struct that the kernel reads and writes.
+pub fn update<const OP: Opcode, T>(at: BorrowedFd<'_>, arg: &mut T) -> Result<()> {
+    // SAFETY: the callers in luo.rs and stall.rs pair each opcode with the struct that the kernel's
+    // uapi header gives it.
+    unsafe { ioctl(at, Updater::<OP, T>::new(arg)) }
+}
+
+/// mount_setattr(tree, "", AT_EMPTY_PATH, {MOUNT_ATTR_IDMAP, userns}).
+pub fn idmap(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<()> {
+    use rustix::fd::AsRawFd;
+    const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+    #[repr(C)]
+    struct Attr {
+        set: u64,
+        clear: u64,
+        propagation: u64,
+        userns_fd: u64,
+    }
+    let attr = Attr {
+        set: MOUNT_ATTR_IDMAP,
+        clear: 0,
+        propagation: 0,
+        userns_fd: userns.as_raw_fd() as u64,
+    };
+    let empty = CString::default();
+    // SAFETY: the path is a string, and `attr` is the kernel's struct mount_attr of 32 bytes.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            empty.as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &attr as *const Attr,
+            core::mem::size_of::<Attr>(),
+        )
+    };
+    if rc < 0 {
+        return Err(last());
+    }
+    Ok(())
+}
+
+/// unshare(CLONE_NEWUSER).
+pub fn new_user_namespace() -> Result<()> {
+    // SAFETY: only CLONE_FILES makes this call dangerous, and it is not given.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
+}
+
+/// One page of memory that is missing: touching it stalls until it is supplied through the
+/// userfaultfd that comes with it.
+pub struct MissingPage {
+    pub uffd: OwnedFd,
+    addr: u64,
+}
+
+const PAGE: usize = 4096;
+const UFFD_API: u64 = 0xAA;
+const UFFDIO_API: Opcode = 0xc018_aa3f;
+const UFFDIO_REGISTER: Opcode = 0xc020_aa00;
+const UFFDIO_ZEROPAGE: Opcode = 0xc020_aa04;
+const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
+
+impl MissingPage {
+    pub fn new() -> Result<Self> {
+        use rustix::mm::{mmap_anonymous, MapFlags, ProtFlags};
+        // SAFETY: a new mapping, which nothing else refers to.
+        let addr = unsafe {
+            mmap_anonymous(
+                core::ptr::null_mut(),
+                PAGE,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }? as u64;
+        // SAFETY: the descriptor is used on the mapping above alone.
+        let uffd = unsafe { rustix::mm::userfaultfd(rustix::mm::UserfaultfdFlags::CLOEXEC) }?;
+        let mut api = [UFFD_API, 0, 0];
+        update::<UFFDIO_API, _>(uffd.as_fd(), &mut api)?;
+        let mut reg = [addr, PAGE as u64, UFFDIO_REGISTER_MODE_MISSING, 0];
+        update::<UFFDIO_REGISTER, _>(uffd.as_fd(), &mut reg)?;
+        Ok(MissingPage { uffd, addr })
+    }
+
+    /// write(2) from the missing page; returns when somebody has supplied it.
+    pub fn write_from(&self, to: BorrowedFd<'_>) -> Result<usize> {
+        use rustix::fd::AsRawFd;
+        // SAFETY: the mapping stays for as long as `self`, and only the kernel reads it.
+        let rc = unsafe { libc::write(to.as_raw_fd(), self.addr as *const _, PAGE) };
+        usize::try_from(rc).map_err(|_| last())
+    }
+
+    /// Supplies the page, as zeroes.
+    pub fn supply(&self) -> Result<()> {
+        let mut zero = [self.addr, PAGE as u64, 0, 0];
+        update::<UFFDIO_ZEROPAGE, _>(self.uffd.as_fd(), &mut zero)
+    }
+}
