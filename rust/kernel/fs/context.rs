@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The context of a mount or remount.
+//!
+//! C headers: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h)
+//!
+//! Reference: <https://docs.kernel.org/filesystems/mount_api.html>
+
+use super::{
+    sb,
+    FileSystem,
+    SuperBlock, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
+    fmt,
+    prelude::*,
+    str::CStrExt as _,
+    types::ForeignOwnable,
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+/// A `struct fs_context` of the file system `T`, for the time of a callback.
+///
+/// # Invariants
+///
+/// - `raw` is valid and used by nobody else for `'a`.
+/// - `fs_private` is null or from `KBox::<T::Context>::into_foreign()`, `s_fs_info` null or from
+///   `T::Info::into_foreign()`; both are owned.
+pub struct FsContext<'a, T: FileSystem> {
+    raw: NonNull<bindings::fs_context>,
+    _p: PhantomData<(&'a mut bindings::fs_context, fn() -> T)>,
+}
+
+impl<'a, T: FileSystem> FsContext<'a, T> {
+    /// # Safety
+    ///
+    /// `raw` must satisfy the type invariants for `'a`.
+    pub(super) unsafe fn from_raw(raw: *mut bindings::fs_context) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            // SAFETY: A valid pointer is not null.
+            raw: unsafe { NonNull::new_unchecked(raw) },
+            _p: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn as_ptr(&self) -> *mut bindings::fs_context {
+        self.raw.as_ptr()
+    }
+
+    /// What has been gathered so far: `fc->fs_private`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` from within [`FileSystem::init_fs_context`], which is to make it.
+    pub fn context(&mut self) -> Result<&mut T::Context> {
+        // SAFETY: `raw` is valid by the type invariants.
+        let private = unsafe { (*self.as_ptr()).fs_private };
+
+        if private.is_null() {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariants it came from `into_foreign()`; `&mut self` is borrowed for
+        // as long as the result, and nobody else uses the context.
+        Ok(unsafe { <KBox<T::Context> as ForeignOwnable>::borrow_mut(private) })
+    }
+
+    /// The source of the mount, which is the first word that `mount` takes.
+    pub fn source(&self) -> Option<&CStr> {
+        // SAFETY: `raw` is valid by the type invariants.
+        let source = unsafe { (*self.as_ptr()).source };
+
+        // SAFETY: The source is a string that belongs to the context.
+        (!source.is_null()).then(|| unsafe { CStr::from_char_ptr(source) })
+    }
+
+    /// Whether this changes the options of a live superblock (`FS_CONTEXT_FOR_RECONFIGURE`).
+    pub fn for_reconfigure(&self) -> bool {
+        // SAFETY: `raw` is valid by the type invariants.
+        let purpose = unsafe { (*self.as_ptr()).purpose() };
+
+        purpose == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE
+    }
+
+    /// The superblock that has been found, made, or is to be reconfigured: `fc->root->d_sb`.
+    pub fn sb(&self) -> Option<&SuperBlock<T>> {
+        // SAFETY: `raw` is valid by the type invariants.
+        let root = unsafe { (*self.as_ptr()).root };
+
+        // SAFETY: A root that is set is held by the context, and with it its superblock, which is
+        // one of this file system.
+        (!root.is_null()).then(|| unsafe { SuperBlock::from_raw((*root).d_sb) })
+    }
+
+    /// Finds the superblock with the key `info`, or makes one (`get_tree_keyed()`).
+    ///
+    /// For a new one [`FileSystem::fill_super`] is called, and it owns `info` from now on. Returns
+    /// whether it is new. May sleep; waits for a superblock of the same key that is being killed.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if there is one and the mounter insists on a new one, what `fill_super` returns, and
+    /// `ENOMEM`.
+    pub fn get_tree_keyed(&mut self, info: T::Info) -> Result<bool> {
+        self.put_s_fs_info();
+        // SAFETY: `raw` is valid by the type invariants. From here on the key belongs to the
+        // context, and once a superblock has been made, to that; `get_tree_keyed()` never
+        // dereferences it.
+        // INVARIANT: It is from `T::Info::into_foreign()`.
+        to_result(unsafe {
+            bindings::get_tree_keyed(
+                self.as_ptr(),
+                Some(sb::fill_super::<T>),
+                info.into_foreign(),
+            )
+        })?;
+        // SAFETY: `raw` is valid by the type invariants. sget_fc() clears the field when it hands it
+        // on to a new superblock.
+        Ok(unsafe { (*self.as_ptr()).s_fs_info.is_null() })
+    }
+
+    /// Drops the key that is still owned after a superblock was shared, or none was made.
+    fn put_s_fs_info(&mut self) {
+        // SAFETY: `raw` is valid by the type invariants.
+        let info = unsafe { &raw mut (*self.as_ptr()).s_fs_info };
+
+        // SAFETY: By the type invariants it is null or ours; it is replaced by null at once.
+        // INVARIANT: Null is fine.
+        drop(unsafe { T::Info::try_from_foreign(info.replace(core::ptr::null_mut())) });
+    }
+
+    /// Used by [`errorfc!`](crate::errorfc).
+    #[doc(hidden)]
+    pub fn call_errorfc(&self, args: fmt::Arguments<'_>) {
+        let fc = self.as_ptr();
+
+        // SAFETY: `raw` is valid by the type invariants, and passing a void pointer to `Arguments`
+        // is valid for `%pA`.
+        unsafe {
+            bindings::logfc(
+                (*fc).log.log,
+                (*fc).log.prefix,
+                b'e',
+                c"%pA".as_char_ptr(),
+                core::ptr::from_ref(&args).cast::<c_void>(),
+            );
+        }
+    }
+}
+
+/// Writes an error message into the log of an [`FsContext`], where the mounter reads it.
+///
+/// Like `errorfc()` in C, with the ordinary Rust formatting syntax and no newline.
+#[macro_export]
+macro_rules! errorfc {
+    ($fc:expr, $($arg:tt)+) => (
+        $fc.call_errorfc($crate::prelude::fmt!($($arg)+))
+    );
+}
+pub use errorfc;
+
+/// # Safety
+///
+/// `fc` must be a new context for the file system `T`.
+pub(super) unsafe extern "C" fn init_fs_context<T: FileSystem>(
+    fc: *mut bindings::fs_context,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The caller passes a valid context that nobody else knows yet; its private fields
+        // are null.
+        let context = T::init_fs_context(&unsafe { FsContext::from_raw(fc) })?;
+
+        // SAFETY: As above.
+        // INVARIANT: The private field comes from `KBox::<T::Context>::into_foreign()`.
+        unsafe {
+            (*fc).fs_private = context.into_foreign();
+            (*fc).ops = &Operations::<T>::VTABLE;
+        }
+        Ok(0)
+    })
+}
+
+/// The `struct fs_context_operations` of the file system `T`.
+struct Operations<T>(PhantomData<T>);
+
+impl<T: FileSystem> Operations<T> {
+    const VTABLE: bindings::fs_context_operations = bindings::fs_context_operations {
+        free: Some(Self::free),
+        parse_param: Some(Self::parse_param),
+        get_tree: Some(Self::get_tree),
+        reconfigure: Some(Self::reconfigure),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of this file system that is being freed.
+    unsafe extern "C" fn free(fc: *mut bindings::fs_context) {
+        // SAFETY: The caller passes a valid context that nobody else uses.
+        let mut context = unsafe { FsContext::<T>::from_raw(fc) };
+
+        context.put_s_fs_info();
+        // SAFETY: It is null or came from `into_foreign()`; put_fs_context() frees `fc` next.
+        drop(unsafe { <KBox<T::Context>>::try_from_foreign((*fc).fs_private) });
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of this file system, and `param` a parameter for it.
+    unsafe extern "C" fn parse_param(
+        fc: *mut bindings::fs_context,
+        param: *mut bindings::fs_parameter,
+    ) -> c_int {
+        // SAFETY: The caller passes both for the time of this call.
+        let (opt, value) = match unsafe { T::PARAMETERS.parse(fc, param) } {
+            Ok(parsed) => parsed,
+            // Among others -ENOPARAM, which is for the VFS to see.
+            Err(errno) => return errno,
+        };
+
+        from_result(|| {
+            // SAFETY: The caller holds `fc->uapi_mutex`, or nobody else knows the context yet.
+            T::parse_param(&mut unsafe { FsContext::from_raw(fc) }, opt, value)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of this file system without a root.
+    unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
+        // SAFETY: The caller holds `fc->uapi_mutex`, or nobody else knows the context yet.
+        let result = T::get_tree(&mut unsafe { FsContext::from_raw(fc) });
+
+        // SAFETY: `fc` is still valid.
+        let got = unsafe { !(*fc).root.is_null() };
+        match result {
+            Ok(()) if got => 0,
+            Ok(()) => EINVAL.to_errno(),
+            Err(e) => {
+                if got {
+                    // SAFETY: The root is set, so vfs_get_super() has returned with `s_umount` and
+                    // an active reference held.
+                    unsafe { bindings::fc_drop_locked(fc) };
+                }
+                e.to_errno()
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `fc` must be a context of this file system with a root, whose `s_umount` is held for writing.
+    unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
+        from_result(|| {
+            // SAFETY: The root is set and held by `fc`; its superblock is one of this file system.
+            let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
+
+            // SAFETY: The caller holds `fc->uapi_mutex`, or nobody else knows the context yet.
+            T::reconfigure(sb, &mut unsafe { FsContext::from_raw(fc) })?;
+            Ok(0)
+        })
+    }
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Operations on open files.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use super::{
+    file::{
+        LocalFile,
+        Offset, //
+    },
+    File,
+    FileSystem,
+    Inode, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    module::this_module,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        poll::PollTable, //
+    },
+    types::ForeignOwnable,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
+use core::{
+    marker::PhantomData,
+    ops::Deref, //
+};
+
+/// Events that [`FileOperations::poll`] returns.
+pub mod poll {
+    /// There is something to read (`EPOLLIN | EPOLLRDNORM`).
+    pub const IN: u32 = crate::bindings::EPOLLIN | crate::bindings::EPOLLRDNORM;
+    /// There is something exceptional (`EPOLLPRI`).
+    pub const PRI: u32 = crate::bindings::EPOLLPRI;
+}
+
+/// What can be done with open files of one kind of inodes: a `struct file_operations`.
+///
+/// The implementor stands for the kind and is never made. The operations run in the context of the
+/// process that calls, without locks but for that of the file position in `read` and `write`.
+#[vtable]
+pub trait FileOperations: Sized + 'static {
+    /// The file system that the inodes belong to.
+    type FileSystem: FileSystem;
+
+    /// What belongs to an open file: `file->private_data`, dropped when the file is released.
+    type Data: ForeignOwnable + Send + Sync + 'static;
+
+    /// Opens a file.
+    fn open(inode: &Inode<Self::FileSystem>, file: &LocalFile) -> Result<Self::Data>;
+
+    /// Reads at `pos`, which is moved on by as much as is returned.
+    fn read(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &LocalFile,
+        _to: &mut UserSliceWriter,
+        _pos: &mut Offset,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes, and returns how much of it.
+    fn write(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &WriteFile<'_>,
+        _from: &mut UserSliceReader,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells which events of [`poll`] there are, and registers with `table` for more.
+    fn poll(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _file: &File,
+        _table: PollTable<'_>,
+    ) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// The file that is written to, in [`FileOperations::write`].
+///
+/// # Invariants
+///
+/// The current thread is in a write to this file and to no other.
+pub struct WriteFile<'a>(&'a LocalFile);
+
+impl WriteFile<'_> {
+    /// The open file with the descriptor `fd` in the table of the current process (`fget()`).
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if there is none, or none but a path (`O_PATH`); `ELOOP` for the file that is being
+    /// written to, which can't be had here.
+    pub fn fget(&self, fd: u32) -> Result<ARef<File>> {
+        let file = LocalFile::fget(fd)?;
+
+        if core::ptr::eq(file.as_ptr(), self.0.as_ptr()) {
+            return Err(ELOOP);
+        }
+        // SAFETY: By the type invariant the only call of fdget_pos() that can be active on this
+        // thread is for the file that is being written to, and that is another one.
+        Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
+    }
+}
+
+impl Deref for WriteFile<'_> {
+    type Target = LocalFile;
+
+    #[inline]
+    fn deref(&self) -> &LocalFile {
+        self.0
+    }
+}
+
+/// A table of operations that is safe for open files of the file system `T`.
+pub struct FileOps<T: FileSystem>(&'static bindings::file_operations, PhantomData<fn() -> T>);
+
+impl<T: FileSystem> FileOps<T> {
+    /// The table for files of the kind `O`.
+    pub const fn new<O: FileOperations<FileSystem = T>>() -> Self {
+        Self(&VTable::<O>::VTABLE, PhantomData)
+    }
+
+    /// The table for directories that lie in the dcache alone (`simple_dir_operations`).
+    pub const fn simple_dir() -> Self {
+        // SAFETY: The table is static and immutable.
+        Self(
+            unsafe { &*(&raw const bindings::simple_dir_operations) },
+            PhantomData,
+        )
+    }
+
+    #[inline]
+    pub(super) const fn as_ptr(&self) -> *const bindings::file_operations {
+        self.0
+    }
+}
+
+struct VTable<O: FileOperations>(PhantomData<O>);
+
+impl<O: FileOperations> VTable<O> {
+    const VTABLE: bindings::file_operations = bindings::file_operations {
+        owner: this_module::<O::OwnerModule>().as_ptr(),
+        open: Some(Self::open),
+        release: Some(Self::release),
+        llseek: Some(bindings::generic_file_llseek),
+        read: if O::HAS_READ { Some(Self::read) } else { None },
+        write: if O::HAS_WRITE {
+            Some(Self::write)
+        } else {
+            None
+        },
+        poll: if O::HAS_POLL { Some(Self::poll) } else { None },
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `inode` and `file` must be those of a file of this kind that is being opened.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        from_result(|| {
+            // SAFETY: The caller holds references to both; nobody else uses the file yet.
+            let data = unsafe { O::open(Inode::from_raw(inode), LocalFile::from_raw_file(file)) }?;
+
+            // SAFETY: A file that is being opened belongs to us.
+            unsafe { (*file).private_data = data.into_foreign() };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be a file of this kind that is being released.
+    unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: `open` has set the private data, and it isn't used after this.
+        drop(unsafe { O::Data::from_foreign((*file).private_data) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind, `pos` be valid, and the caller in a read of it.
+    unsafe extern "C" fn read(
+        file: *mut bindings::file,
+        buf: *mut c_char,
+        len: usize,
+        pos: *mut bindings::loff_t,
+    ) -> isize {
+        let mut to = UserSlice::new(UserPtr::from_ptr(buf.cast()), len).writer();
+
+        from_result(|| {
+            // SAFETY: `open` has set the private data, and it stays until `release`. The file is
+            // open for this call, and what calls of fdget_pos() there are for it are on this thread
+            // or have locked it. The position is ours.
+            let read = unsafe {
+                O::read(
+                    O::Data::borrow((*file).private_data),
+                    LocalFile::from_raw_file(file),
+                    &mut to,
+                    &mut *pos,
+                )
+            }?;
+
+            Ok(isize::try_from(read)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind, and the caller in a write of it.
+    unsafe extern "C" fn write(
+        file: *mut bindings::file,
+        buf: *const c_char,
+        len: usize,
+        _pos: *mut bindings::loff_t,
+    ) -> isize {
+        let mut from = UserSlice::new(UserPtr::from_ptr(buf.cast_mut().cast()), len).reader();
+
+        from_result(|| {
+            // SAFETY: `open` has set the private data, and it stays until `release`. The file is
+            // open for this call, and what calls of fdget_pos() there are for it are on this thread
+            // or have locked it.
+            // INVARIANT: The VFS calls ->write() from the write of this file, with no other.
+            let written = unsafe {
+                O::write(
+                    O::Data::borrow((*file).private_data),
+                    &WriteFile(LocalFile::from_raw_file(file)),
+                    &mut from,
+                )
+            }?;
+
+            Ok(isize::try_from(written)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind, and `table` null or valid.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: `open` has set the private data, and it stays until `release`. The file is open
+        // for this call, which fdget_pos() has no part in. The table is valid for it.
+        unsafe {
+            O::poll(
+                O::Data::borrow((*file).private_data),
+                File::from_raw_file(file),
+                PollTable::from_raw(table),
+            )
+        }
+    }
+}

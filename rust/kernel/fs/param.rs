@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Mount options with types.
+//!
+//! C headers: [`include/linux/fs_parser.h`](srctree/include/linux/fs_parser.h)
+
+use crate::{
+    bindings,
+    prelude::*,
+    str::CStrExt as _,
+    task::{
+        Kgid,
+        Kuid, //
+    },
+};
+
+/// Which type the value of an option has, and thereby which [`Value`] it comes as.
+#[derive(Clone, Copy)]
+enum Kind {
+    U32,
+    Uid,
+    Gid,
+    String,
+}
+
+/// One mount option: a `struct fs_parameter_spec`.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    raw: bindings::fs_parameter_spec,
+    kind: Kind,
+}
+
+impl Spec {
+    const fn new(
+        name: &'static CStr,
+        opt: u8,
+        kind: Kind,
+        type_: bindings::fs_param_type,
+        base: usize,
+    ) -> Self {
+        let mut raw: bindings::fs_parameter_spec = pin_init::zeroed();
+
+        raw.name = crate::str::as_char_ptr_in_const_context(name);
+        raw.opt = opt;
+        raw.type_ = type_;
+        // `fs_param_is_u32()` takes the base of the number from here.
+        raw.data = core::ptr::without_provenance(base);
+        Self { raw, kind }
+    }
+
+    /// A number in decimal, or with the prefix of another base (`fsparam_u32()`).
+    pub const fn u32(name: &'static CStr, opt: u8) -> Self {
+        Self::new(name, opt, Kind::U32, Some(bindings::fs_param_is_u32), 0)
+    }
+
+    /// An octal number, as for access modes (`fsparam_u32oct()`).
+    pub const fn u32oct(name: &'static CStr, opt: u8) -> Self {
+        Self::new(name, opt, Kind::U32, Some(bindings::fs_param_is_u32), 8)
+    }
+
+    /// A user id in the user namespace of the mounter (`fsparam_uid()`).
+    pub const fn uid(name: &'static CStr, opt: u8) -> Self {
+        Self::new(name, opt, Kind::Uid, Some(bindings::fs_param_is_uid), 0)
+    }
+
+    /// A group id in the user namespace of the mounter (`fsparam_gid()`).
+    pub const fn gid(name: &'static CStr, opt: u8) -> Self {
+        Self::new(name, opt, Kind::Gid, Some(bindings::fs_param_is_gid), 0)
+    }
+
+    /// A string that is not empty (`fsparam_string()`).
+    pub const fn string(name: &'static CStr, opt: u8) -> Self {
+        Self::new(
+            name,
+            opt,
+            Kind::String,
+            Some(bindings::fs_param_is_string),
+            0,
+        )
+    }
+}
+
+/// The options of a file system, closed by the empty entry that C looks for.
+#[repr(C)]
+pub struct Table<const N: usize> {
+    specs: [bindings::fs_parameter_spec; N],
+    end: bindings::fs_parameter_spec,
+    kinds: [(u8, Kind); N],
+}
+
+// SAFETY: The strings and functions that the specifications point at are static and immutable.
+unsafe impl<const N: usize> Sync for Table<N> {}
+
+impl<const N: usize> Table<N> {
+    /// Makes a table, for a `static`.
+    pub const fn new(options: [Spec; N]) -> Self {
+        let mut specs = [pin_init::zeroed(); N];
+        let mut kinds = [(0, Kind::U32); N];
+        let mut i = 0;
+
+        while i < N {
+            specs[i] = options[i].raw;
+            kinds[i] = (options[i].raw.opt, options[i].kind);
+            i += 1;
+        }
+        Self {
+            specs,
+            end: pin_init::zeroed(),
+            kinds,
+        }
+    }
+
+    /// The table without its length, for [`FileSystem::PARAMETERS`](super::FileSystem::PARAMETERS).
+    pub const fn parameters(&'static self) -> Parameters {
+        // INVARIANT: `end` follows `specs`, by `repr(C)` and as both have the same alignment, and
+        // is all zeroes.
+        Parameters {
+            specs: core::ptr::from_ref(self).cast(),
+            kinds: &self.kinds,
+        }
+    }
+}
+
+/// The options of a file system.
+///
+/// # Invariants
+///
+/// `specs` points at a static array of specifications whose last entry is all zeroes.
+#[derive(Clone, Copy)]
+pub struct Parameters {
+    specs: *const bindings::fs_parameter_spec,
+    kinds: &'static [(u8, Kind)],
+}
+
+impl Parameters {
+    /// The array as `struct file_system_type` has it.
+    pub(super) const fn as_ptr(&self) -> *const bindings::fs_parameter_spec {
+        self.specs
+    }
+
+    /// Parses an option, with a message in the log of `fc` if it can't be (`fs_parse()`).
+    ///
+    /// # Errors
+    ///
+    /// `ENOPARAM` for an option that isn't in the table, `EINVAL` for a value of another type.
+    ///
+    /// # Safety
+    ///
+    /// `fc` and `param` must be valid, and not be used by anybody else until the value is dropped.
+    pub(super) unsafe fn parse<'a>(
+        &self,
+        fc: *mut bindings::fs_context,
+        param: *mut bindings::fs_parameter,
+    ) -> Result<(u8, Value<'a>), c_int> {
+        let mut result: bindings::fs_parse_result = pin_init::zeroed();
+
+        // SAFETY: `fc` and `param` are valid by the safety requirements, the array by the type
+        // invariant.
+        let opt =
+            unsafe { bindings::__fs_parse(&raw mut (*fc).log, self.specs, param, &mut result) };
+        if opt < 0 {
+            return Err(opt);
+        }
+
+        let kind = self
+            .kinds
+            .iter()
+            .find(|(number, _)| c_int::from(*number) == opt)
+            .map(|(number, kind)| (*number, *kind));
+        let Some((opt, kind)) = kind else {
+            return Err(EINVAL.to_errno());
+        };
+        let value = match kind {
+            // SAFETY: `fs_param_is_u32()` has filled this member of the union.
+            Kind::U32 => Value::U32(unsafe { result.__bindgen_anon_1.uint_32 }),
+            // SAFETY: `fs_param_is_uid()` has filled this member of the union.
+            Kind::Uid => Value::Uid(Kuid::from_raw(unsafe { result.__bindgen_anon_1.uid })),
+            // SAFETY: `fs_param_is_gid()` has filled this member of the union.
+            Kind::Gid => Value::Gid(Kgid::from_raw(unsafe { result.__bindgen_anon_1.gid })),
+            // SAFETY: `fs_param_is_string()` has checked that the parameter is a string, which
+            // belongs to `param`.
+            Kind::String => {
+                Value::String(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
+            }
+        };
+        Ok((opt, value))
+    }
+}
+
+/// The value of a mount option: a `struct fs_parse_result`.
+pub enum Value<'a> {
+    /// Of [`Spec::u32`] and [`Spec::u32oct`].
+    U32(u32),
+    /// Of [`Spec::uid`].
+    Uid(Kuid),
+    /// Of [`Spec::gid`].
+    Gid(Kgid),
+    /// Of [`Spec::string`].
+    String(&'a CStr),
+}

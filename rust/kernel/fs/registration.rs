@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Registration of file systems.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+//!
+//! Only file systems without a device are supported: their superblocks are anonymous and found by
+//! a key. Page cache, block devices, exports and quotas have no wrappers here.
+
+use super::{
+    context,
+    param,
+    sb,
+    FsContext,
+    KillSuper,
+    NewSuperBlock,
+    SuperBlock, //
+};
+use crate::{
+    bindings,
+    error::{
+        to_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    module::this_module,
+    prelude::*,
+    seq_file::SeqFile,
+    types::{
+        ForeignOwnable,
+        Opaque, //
+    },
+};
+use core::marker::PhantomData;
+
+/// Flags of a file system type, the `FS_*` constants of `include/linux/fs.h`.
+pub mod flags {
+    /// The file system handles idmapped mounts (`FS_ALLOW_IDMAP`).
+    pub const ALLOW_IDMAP: i32 = crate::bindings::FS_ALLOW_IDMAP as i32;
+}
+
+/// A type of file system.
+///
+/// What C spreads over `struct file_system_type`, `struct fs_context_operations` and `struct
+/// super_operations`, with the names that the callbacks have there. Operations on inodes and open
+/// files belong to the inode, see [`InodeOperations`](super::InodeOperations) and
+/// [`FileOperations`](super::FileOperations).
+#[vtable]
+pub trait FileSystem: Sized + 'static {
+    /// What a mount gathers before there is a superblock: `fc->fs_private`.
+    type Context: Send + 'static;
+
+    /// What belongs to a superblock: `sb->s_fs_info`.
+    ///
+    /// The pointer that [`ForeignOwnable::into_foreign`] makes of it is the key by which
+    /// [`FsContext::get_tree_keyed`] finds a superblock that is there already.
+    type Info: ForeignOwnable + Send + Sync + 'static;
+
+    /// What belongs to an inode: `inode->i_private`, dropped when the inode is evicted.
+    type InodeData: ForeignOwnable + Send + Sync + 'static;
+
+    /// The name that `mount -t` takes.
+    const NAME: &'static CStr;
+
+    /// A combination of the constants in [`flags`].
+    const FLAGS: i32;
+
+    /// The mount options.
+    const PARAMETERS: param::Parameters;
+
+    /// Starts a mount or a remount.
+    ///
+    /// Runs in the context of the mounter, without a lock of the VFS.
+    fn init_fs_context(fc: &FsContext<'_, Self>) -> Result<KBox<Self::Context>>;
+
+    /// Takes the mount option with the number `opt`.
+    ///
+    /// Called with `fc->uapi_mutex` held.
+    fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result;
+
+    /// Finds or makes the superblock, by [`FsContext::get_tree_keyed`].
+    ///
+    /// If this fails after it got a superblock, that one is put again.
+    fn get_tree(fc: &mut FsContext<'_, Self>) -> Result;
+
+    /// Fills a new superblock; must make its root with [`NewSuperBlock::make_root`].
+    ///
+    /// Called from [`FsContext::get_tree_keyed`], with `sb->s_umount` held for writing. If it fails,
+    /// [`kill_sb`](FileSystem::kill_sb) follows.
+    fn fill_super(sb: &NewSuperBlock<'_, Self>, fc: &mut FsContext<'_, Self>) -> Result;
+
+    /// Changes the options of a live superblock, with `sb->s_umount` held for writing.
+    fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result;
+
+    /// Writes the options as `/proc/mounts` shows them, each with a leading comma.
+    fn show_options(_sb: &SuperBlock<Self>, _m: &SeqFile) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Destroys a superblock that nobody uses any more.
+    ///
+    /// References to dentries and inodes of the superblock have to be dropped before
+    /// [`KillSuper::kill_anon_super`].
+    fn kill_sb(sb: KillSuper<'_, Self>) {
+        drop(sb.kill_anon_super());
+    }
+}
+
+/// A `struct file_system_type`, meant for a `static`.
+///
+/// It holds the lock classes of its superblocks and inodes, which lockdep wants in static memory.
+#[repr(transparent)]
+pub struct FileSystemType<T: FileSystem> {
+    inner: Opaque<bindings::file_system_type>,
+    _p: PhantomData<fn() -> T>,
+}
+
+// SAFETY: After its construction it is only used by `register_filesystem()` and
+// `unregister_filesystem()`, which lock the list that it is linked into.
+unsafe impl<T: FileSystem> Sync for FileSystemType<T> {}
+
+impl<T: FileSystem> FileSystemType<T> {
+    /// Creates the type. It can be mounted once it is [registered](Self::register).
+    pub const fn new() -> Self {
+        let mut fs_type: bindings::file_system_type = pin_init::zeroed();
+
+        fs_type.name = crate::str::as_char_ptr_in_const_context(T::NAME);
+        fs_type.fs_flags = T::FLAGS;
+        fs_type.init_fs_context = Some(context::init_fs_context::<T>);
+        fs_type.parameters = T::PARAMETERS.as_ptr();
+        fs_type.kill_sb = Some(sb::kill_sb::<T>);
+        fs_type.owner = this_module::<T::OwnerModule>().as_ptr();
+        Self {
+            inner: Opaque::new(fs_type),
+            _p: PhantomData,
+        }
+    }
+
+    /// Makes the type known to `mount`, until the [`Registration`] is dropped.
+    ///
+    /// A mount can follow at once: what the file system needs has to be there before.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if there is a file system of that name already.
+    pub fn register(&'static self) -> Result<Registration<T>> {
+        // SAFETY: `self` is static, so it is valid for as long as it is registered, and a
+        // superblock that outlives the registration still finds its type.
+        to_result(unsafe { bindings::register_filesystem(self.inner.get()) })?;
+        // INVARIANT: It has just been registered.
+        Ok(Registration(self))
+    }
+}
+
+impl<T: FileSystem> Default for FileSystemType<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A file system that can be mounted.
+///
+/// Superblocks may outlive it: their type is static, and in a module each of them holds a reference
+/// to the module, which is why it is dropped there only after the last of them is gone.
+///
+/// # Invariants
+///
+/// The type is registered, by this registration.
+pub struct Registration<T: FileSystem>(&'static FileSystemType<T>);
+
+impl<T: FileSystem> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it is registered.
+        unsafe { bindings::unregister_filesystem(self.0.inner.get()) };
+    }
+}
