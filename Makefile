@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# "make help" tells what there is. Everything is made below build/ (BUILD=).
+
+FLAVOR ?= fast
+BUILD ?= build
+export BUILD KERNEL_SRC
+
+help:		## say what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
+	@echo
+	@echo '  FLAVOR=fast|debug     which kernel (tests run on debug)'
+	@echo '  KERNEL_SRC=DIR        a Linux 7.3 tree to use instead of Debian'"'"'s'
+	@echo '  BUILD=DIR             where to build (build)'
+
+demo: FLAVOR = fast
+demo: kernel	## two services keep their files over a kexec, in a QEMU guest
+	@examples/demo/run
+
+test: FLAVOR = debug
+test: kernel	## run all tests in QEMU guests
+	@tests/check
+
+kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
+	@scripts/kernel $(FLAVOR)
+
+shell: kernel	## an interactive guest with a domain mounted on /kx
+	@scripts/guest --flavor $(FLAVOR) --interactive
+
+lint: tree	## check the style of the code
+	@scripts/lint
+
+tree:		## the patched kernel tree, build/linux
+	@scripts/packages
+	@scripts/source
+	@scripts/overlay
+
+install-overlay:	## lay the files and patches over KERNEL_SRC=DIR and stop
+	@scripts/overlay --install "$(KERNEL_SRC)"
+
+clean:		## remove what was built; the downloaded source stays
+	rm -rf $(addprefix $(BUILD)/,fast debug lint initramfs log results)
+
+distclean:	## remove all of build/
+	rm -rf $(BUILD)
+
+.PHONY: help demo test kernel shell lint tree install-overlay clean distclean
+.NOTPARALLEL:
