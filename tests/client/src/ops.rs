@@ -302,6 +302,8 @@ fn become_user(args: &Args<'_>) -> Outcome {
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // Without this /proc/self belongs to root, and `userns` could not write its maps.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?;
     Ok(None)
 }
 
