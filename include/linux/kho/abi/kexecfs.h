@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+
+/**
+ * DOC: kexecfs ABI
+ *
+ * kexecfs hands its domains over to the next kernel by the structures below.
+ * The files of a domain are handed over by the Live Update Orchestrator (LUO),
+ * in one LUO session for each domain. What is here is what LUO does not keep:
+ * the domains' names, owners, modes and limits, and the files' names. LUO's
+ * tokens connect the two.
+ *
+ * This interface is a contract. Any modification of the layout or the meaning
+ * of what is defined here constitutes a breaking change and requires a greater
+ * KEXECFS_ABI_MAJOR. What an older kernel may pass over without harm is no
+ * breaking change: it is added as a new type of record, without
+ * KEXECFS_RECORD_MUST_UNDERSTAND, and requires a greater KEXECFS_ABI_MINOR.
+ * Existing structures do not grow.
+ *
+ * Where it all lies::
+ *
+ *   KHO subtree "kexecfs"
+ *     |
+ *     v                  head
+ *   struct kexecfs_root -----> struct kexecfs_domain --- next --> ... --> 0
+ *                                |
+ *                                | stream (struct kho_vmalloc)
+ *                                v
+ *                              a stream of records, len bytes
+ *
+ * The root and each domain are the beginning of a page of their own, which is
+ * preserved as a folio of order 0. The rest of that page is zero.
+ *
+ * The stream is the beginning of a preserved vmalloc area. Its records follow
+ * each other without gaps. Each is a struct kexecfs_record, its payload, and
+ * zeroes up to the next multiple of KEXECFS_RECORD_ALIGN bytes. The stream holds
+ *
+ *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
+ *   - a KEXECFS_RECORD_FILE for each file, in the order of preservation,
+ *   - one KEXECFS_RECORD_END, which is the last record and ends where the stream
+ *     ends. A stream without it was cut off.
+ *
+ * Numbers have the byte order of the machine; KHO hands nothing to a machine of
+ * another one. Physical addresses are those of the first byte. The members are
+ * naturally aligned without any padding, and lie in memory at least as aligned
+ * as that, so that they can be read in place. What is called reserved, and each
+ * bit of a flags member that has no name here, is written as zero, and a reader
+ * ignores it.
+ *
+ * Rules for readers. The writer was another kernel, of another version perhaps,
+ * and nothing it wrote is believed without a check:
+ *
+ *   - A root with another magic or a greater major version is not read at all,
+ *     nor is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel was
+ *     left without having committed to the handover. A greater minor version
+ *     is read.
+ *   - A physical address is only followed if KHO says that a block of just this
+ *     order is preserved there and was not restored yet. This also ends a chain
+ *     of domains that turns back on itself.
+ *   - A record of an unknown type is skipped. With KEXECFS_RECORD_MUST_UNDERSTAND
+ *     the whole domain is unreadable (%EIO) instead.
+ *   - A stream that breaks any other rule given here makes its domain unreadable,
+ *     and no other.
+ *   - A file that LUO handed over and that no record names is still the domain's.
+ *     A record of a file that LUO did not hand over is dropped.
+ */
+
+#ifndef _LINUX_KHO_ABI_KEXECFS_H
+#define _LINUX_KHO_ABI_KEXECFS_H
+
+#include <linux/build_bug.h>
+#include <linux/kho/abi/kexec_handover.h>
+#include <linux/types.h>
+
+/* The name of the KHO subtree that holds the struct kexecfs_root */
+#define KEXECFS_KHO_ENTRY_NAME		"kexecfs"
+
+/* The beginning of the names of all LUO sessions that belong to domains */
+#define KEXECFS_SESSION_PREFIX		"kexecfs:"
+
+/* The version of this ABI, see above for which part counts what */
+#define KEXECFS_ABI_MAJOR		1
+#define KEXECFS_ABI_MINOR		0
+
+/* ASCII for "KEXECFSR", "KEXECFSS" and "KEXECFSD", the first letter on top */
+#define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
+#define KEXECFS_SEAL_MAGIC		0x4b45584543465353ULL
+#define KEXECFS_DOMAIN_MAGIC		0x4b45584543465344ULL
+
+/* The greatest lengths of names, in bytes, without a terminating zero */
+#define KEXECFS_NAME_MAX		255
+#define KEXECFS_SESSION_NAME_MAX	63
+
+/* Records begin at multiples of so many bytes, counted from the stream's begin */
+#define KEXECFS_RECORD_ALIGN		8
+
+/**
+ * struct kexecfs_root - What the KHO subtree consists of.
+ * @magic:    KEXECFS_ROOT_MAGIC.
+ * @major:    KEXECFS_ABI_MAJOR of the writer.
+ * @minor:    KEXECFS_ABI_MINOR of the writer.
+ * @reserved: Zero.
+ * @head:     Physical address of the first struct kexecfs_domain; 0 if there is
+ *            none.
+ * @count:    The number of domains in the chain that begins at @head.
+ * @seal:     KEXECFS_SEAL_MAGIC once reboot(2) has committed to a kexec with all
+ *            of the chain written, zero before and whenever a kexec failed. If it
+ *            is zero nothing is handed over.
+ */
+struct kexecfs_root {
+	u64 magic;
+	u16 major;
+	u16 minor;
+	u32 reserved;
+	u64 head;
+	u64 count;
+	u64 seal;
+};
+
+static_assert(sizeof(struct kexecfs_root) == 40);
+
+/**
+ * struct kexecfs_domain - A domain.
+ * @magic:  KEXECFS_DOMAIN_MAGIC.
+ * @next:   Physical address of the next struct kexecfs_domain; 0 in the last.
+ * @len:    The length of the stream in bytes, a multiple of
+ *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page.
+ * @stream: KHO's descriptor of the area whose beginning is the stream.
+ */
+struct kexecfs_domain {
+	u64 magic;
+	u64 next;
+	u64 len;
+	struct kho_vmalloc stream;
+};
+
+static_assert(sizeof(struct kexecfs_domain) == 40);
+
+/* Values of the type of struct kexecfs_record */
+#define KEXECFS_RECORD_DOMAIN		1	/* struct kexecfs_domain_record */
+#define KEXECFS_RECORD_FILE		2	/* struct kexecfs_file_record */
+#define KEXECFS_RECORD_END		3	/* struct kexecfs_end_record */
+
+/*
+ * Bits of the flags of struct kexecfs_record.
+ *
+ * KEXECFS_RECORD_MUST_UNDERSTAND: a reader that does not know this type of record
+ * must not read the domain. The types above all have it set.
+ */
+#define KEXECFS_RECORD_MUST_UNDERSTAND	0x1
+
+/**
+ * struct kexecfs_record - The header of a record.
+ * @len:   The length of the payload that follows, in bytes, without this header
+ *         and without the zeroes after the payload.
+ * @type:  What the payload is, a KEXECFS_RECORD_*.
+ * @flags: See KEXECFS_RECORD_MUST_UNDERSTAND.
+ */
+struct kexecfs_record {
+	u32 len;
+	u16 type;
+	u16 flags;
+};
+
+static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
+
+/**
+ * struct kexecfs_domain_record - What a domain is.
+ * @uid:         The owner of its root, as a kuid: a number of the initial user
+ *               namespace.
+ * @gid:         The group of its root, as a kgid: likewise.
+ * @mode:        The permission bits of its root, within 07777.
+ * @max_fds:     How many files may be preserved in it.
+ * @name_len:    The length of the domain's name in bytes, from 1 to
+ *               KEXECFS_NAME_MAX.
+ * @session_len: The length of the name of the domain's LUO session in bytes, up
+ *               to KEXECFS_SESSION_NAME_MAX. If it is 0 there is no session:
+ *               nothing is preserved in the domain.
+ * @reserved:    Zero.
+ *
+ * The domain's name and the session's name follow, in this order and without
+ * anything between or after them. The domain's name is of printable ASCII
+ * without space and '/', and none of ".", ".." and "none". The session's begins
+ * with KEXECFS_SESSION_PREFIX.
+ */
+struct kexecfs_domain_record {
+	u32 uid;
+	u32 gid;
+	u32 mode;
+	u32 max_fds;
+	u16 name_len;
+	u16 session_len;
+	u32 reserved;
+};
+
+static_assert(sizeof(struct kexecfs_domain_record) == 24);
+
+/**
+ * struct kexecfs_file_record - A file that is preserved in a domain.
+ * @token:    LUO's token for the file in the domain's session. No two records of
+ *            a stream have the same.
+ * @size:     The size of the file in bytes when it was preserved, 0 if it has
+ *            none. It is what a listing shows until the file is retrieved.
+ * @name_len: The length of the file's name in bytes, from 1 to KEXECFS_NAME_MAX.
+ * @reserved: Zero.
+ *
+ * The name follows, and nothing after it. It has neither '/' nor control
+ * characters, is not "." or "..", and no two records of a stream have the same.
+ */
+struct kexecfs_file_record {
+	u64 token;
+	u64 size;
+	u16 name_len;
+	u16 reserved[3];
+};
+
+static_assert(sizeof(struct kexecfs_file_record) == 24);
+
+/**
+ * struct kexecfs_end_record - The end of a stream.
+ * @count:    The number of records before this one, those of unknown type
+ *            included.
+ * @reserved: Zero.
+ */
+struct kexecfs_end_record {
+	u32 count;
+	u32 reserved;
+};
+
+static_assert(sizeof(struct kexecfs_end_record) == 8);
+
+#endif /* _LINUX_KHO_ABI_KEXECFS_H */

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Kexec Handover (KHO).
+//!
+//! KHO lets memory live on in the next kernel when a kexec starts it. In the kernel that hands
+//! over, [`PreservedFolio`] and [`PreservedVmalloc`] are memory that will be kept, and a
+//! [`Subtree`] is what the next kernel finds by a name. In the next kernel, [`retrieve_subtree`]
+//! finds it again, and [`RestoredFolio`] and [`RestoredVmalloc`] are what the addresses in it stand
+//! for.
+//!
+//! Everything here is available from `device_initcall` (level 6) on, which is when the modules that
+//! are built in are initialized: KHO itself is set up by then, and all of the memory map is.
+//!
+//! Not supported: handing on the folios of others (`kho_preserve_folio()`), contiguous pages that
+//! are no folio (`kho_preserve_pages()`), and KHO serialization blocks.
+//!
+//! C headers: [`include/linux/kexec_handover.h`](srctree/include/linux/kexec_handover.h),
+//! [`include/linux/kho/abi/kexec_handover.h`](srctree/include/linux/kho/abi/kexec_handover.h)
+
+use crate::{
+    alloc::VVec,
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        Mutex,
+        SetOnce, //
+    },
+};
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull,
+};
+
+pub mod abi;
+
+/// The greatest size of a folio.
+const FOLIO_SIZE_MAX: usize = PAGE_SIZE << bindings::MAX_PAGE_ORDER;
+
+/// Returns whether KHO is in use, as it was set up on the kernel's command line.
+#[inline]
+pub fn is_enabled() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::kho_is_enabled() }
+}
+
+/// Returns the order of the smallest folio of at least `size` bytes, if there can be one.
+///
+/// This is `get_order()` with the limits of folios.
+const fn order_of(size: usize) -> Option<u32> {
+    if size == 0 || size > FOLIO_SIZE_MAX {
+        return None;
+    }
+    Some(
+        size.div_ceil(PAGE_SIZE)
+            .next_power_of_two()
+            .trailing_zeros(),
+    )
+}
+
+/// Returns the lock under which what was handed over is checked and then taken.
+///
+/// KHO has no lock of its own: that a page waits to be restored is a mark on the page, which is
+/// looked at first and taken away later. Without this lock two threads that follow the same address
+/// could both end up as the owner of what is there.
+///
+/// The lock is made when it is first needed, as a static [`Mutex`] cannot be initialized without
+/// its users' help.
+fn restore_lock() -> Result<&'static Mutex<()>> {
+    static LOCK: SetOnce<Pin<KBox<Mutex<()>>>> = SetOnce::new();
+
+    loop {
+        if let Some(lock) = LOCK.as_ref() {
+            return Ok(lock);
+        }
+
+        // This fails if another thread is just doing the same; then theirs is there in a moment.
+        LOCK.populate(KBox::pin_init(
+            new_mutex!((), "kho::restore_lock"),
+            GFP_KERNEL,
+        )?);
+    }
+}
+
+/// Memory of this kernel that is preserved for the next one: a folio, found by its physical
+/// address.
+///
+/// When it is dropped the memory is neither preserved any more nor allocated.
+///
+/// # Invariants
+///
+/// `data` is memory that `kho_alloc_preserve()` returned, which this object owns.
+pub struct PreservedFolio {
+    data: NonNull<[u8]>,
+}
+
+// SAFETY: The memory belongs to no thread, and `kho_unpreserve_free()` can be called by any.
+unsafe impl Send for PreservedFolio {}
+
+// SAFETY: Through a shared reference the memory can only be read.
+unsafe impl Sync for PreservedFolio {}
+
+impl PreservedFolio {
+    /// Allocates and preserves `size` bytes, which are all zero.
+    ///
+    /// They are preserved at once, and so are the zeroes that follow them up to the end of the
+    /// folio, whose order is the smallest that suffices. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if KHO is not in use.
+    /// - [`EINVAL`] if `size` is zero, [`E2BIG`] if no folio is that large.
+    /// - [`ENOMEM`] if there is not enough memory.
+    pub fn new(size: usize) -> Result<Self> {
+        if !is_enabled() {
+            return Err(EOPNOTSUPP);
+        }
+
+        // SAFETY: KHO is in use, so that its tables exist; the function accepts every size.
+        let ptr = from_err_ptr(unsafe { bindings::kho_alloc_preserve(size) })?;
+        let ptr = NonNull::new(ptr.cast::<u8>()).ok_or(ENOMEM)?;
+
+        // INVARIANT: We just got it, and it has at least `size` bytes, which are initialized.
+        Ok(Self {
+            data: NonNull::slice_from_raw_parts(ptr, size),
+        })
+    }
+
+    /// Returns the physical address, by which the next kernel can find the memory.
+    #[inline]
+    pub fn phys(&self) -> u64 {
+        // SAFETY: By the type invariants this is an address of the direct map.
+        unsafe { bindings::virt_to_phys(self.data.as_ptr().cast()) }
+    }
+}
+
+impl Deref for PreservedFolio {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: By the type invariants the memory is ours, and it has been initialized.
+        unsafe { self.data.as_ref() }
+    }
+}
+
+impl DerefMut for PreservedFolio {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: By the type invariants the memory is ours, and it has been initialized.
+        unsafe { self.data.as_mut() }
+    }
+}
+
+impl Drop for PreservedFolio {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this is what `kho_alloc_preserve()` returned, and nobody
+        // uses it any more.
+        unsafe { bindings::kho_unpreserve_free(self.data.as_ptr().cast()) };
+    }
+}
+
+/// Memory of this kernel that is preserved for the next one: a vmalloc area, found by a descriptor.
+///
+/// When it is dropped the memory is neither preserved any more nor allocated.
+///
+/// # Invariants
+///
+/// `descriptor` was filled in by a successful `kho_preserve_vmalloc()` for the area of `buf`, and
+/// `buf` is initialized in the whole length of that area.
+pub struct PreservedVmalloc {
+    descriptor: abi::Vmalloc,
+    // Drop order: the area is freed after `drop()` has unpreserved it.
+    buf: VVec<u8>,
+}
+
+impl PreservedVmalloc {
+    /// Preserves the memory of `buf`.
+    ///
+    /// Only whole pages can be preserved, so `buf` has to consist of them: its length must be a
+    /// multiple of the page size, and there must be no room behind it. A `VVec::zeroed()` of such a
+    /// length is like that. What else might be on the last page, left there by whoever had it
+    /// before, would be handed over too.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if KHO is not in use.
+    /// - [`EINVAL`] if `buf` is empty or does not consist of whole pages.
+    /// - [`ENOMEM`] if there is not enough memory.
+    pub fn new(mut buf: VVec<u8>) -> Result<Self> {
+        if !is_enabled() {
+            return Err(EOPNOTSUPP);
+        }
+        if buf.is_empty() || buf.len() % PAGE_SIZE != 0 {
+            return Err(EINVAL);
+        }
+
+        // All zero: where it fails half way, `kho_preserve_vmalloc()` reads the order before it has
+        // written it. Zero is the order of what `Vmalloc` allocates.
+        let mut descriptor = abi::Vmalloc::default();
+
+        // SAFETY: KHO is in use, so that its tables exist.
+        // - `buf` is not empty, so its pointer is that of a vmalloc area, and the area stays as it
+        //   is as long as it is preserved, since we own it.
+        // - `abi::Vmalloc` has the layout of `struct kho_vmalloc`.
+        to_result(unsafe {
+            bindings::kho_preserve_vmalloc(
+                buf.as_mut_ptr().cast(),
+                (&raw mut descriptor).cast(), //
+            )
+        })?;
+
+        // INVARIANT: The call succeeded. The rest of the invariant is checked before anyone else
+        // sees the object; what only `drop()` needs holds already.
+        let this = Self { descriptor, buf };
+
+        // CAST: `usize` has 64 bits where there is KHO.
+        if this.descriptor.total_pages as usize != this.buf.len() / PAGE_SIZE {
+            return Err(EINVAL);
+        }
+        Ok(this)
+    }
+
+    /// Returns the descriptor, by which the next kernel can find the memory.
+    #[inline]
+    pub fn descriptor(&self) -> abi::Vmalloc {
+        self.descriptor
+    }
+}
+
+impl Deref for PreservedVmalloc {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.buf
+    }
+}
+
+impl Drop for PreservedVmalloc {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this is the descriptor of a preserved area, and
+        // `abi::Vmalloc` has the layout of `struct kho_vmalloc`. Nobody uses it any more.
+        unsafe { bindings::kho_unpreserve_vmalloc((&raw mut self.descriptor).cast()) };
+    }
+}
+
+/// A folio that the previous kernel preserved with `kho_alloc_preserve()`; here,
+/// [`PreservedFolio`].
+///
+/// It is this kernel's own as soon as this object exists. When it is dropped the memory is freed.
+///
+/// # Invariants
+///
+/// This object owns a reference of `folio`, the only one, and `data` lies in it.
+pub struct RestoredFolio {
+    folio: NonNull<bindings::folio>,
+    data: NonNull<[u8]>,
+}
+
+// SAFETY: The memory belongs to no thread, and `folio_put()` can be called by any.
+unsafe impl Send for RestoredFolio {}
+
+// SAFETY: Through a shared reference the memory can only be read.
+unsafe impl Sync for RestoredFolio {}
+
+impl RestoredFolio {
+    /// Takes over the `size` bytes that the previous kernel preserved at `phys`.
+    ///
+    /// Both numbers may come from that kernel and be wrong: only the beginning of what was
+    /// preserved with just the order that `size` has, and was not restored yet, is taken.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EIO`] if there is no such folio.
+    /// - [`ENOMEM`] if there is not enough memory (for a lock; only the first time).
+    pub fn from_phys(phys: u64, size: usize) -> Result<Self> {
+        let order = order_of(size).ok_or(EIO)?;
+        let folio = {
+            let _guard = restore_lock()?.lock();
+
+            // SAFETY: The function accepts all numbers.
+            if !unsafe { bindings::kho_is_restorable(phys, order) } {
+                return Err(EIO);
+            }
+
+            // SAFETY: There is a folio to be restored, by the check, and nobody else does it, by
+            // the lock. The function takes its mark away, so that this cannot be done again.
+            unsafe { bindings::kho_restore_folio(phys) }
+        };
+        let folio = NonNull::new(folio).ok_or(EIO)?;
+
+        // SAFETY: The folio is valid. It is not in high memory, as there is none where there is
+        // KHO.
+        let ptr = unsafe { bindings::folio_address(folio.as_ptr()) };
+        let ptr = NonNull::new(ptr.cast::<u8>()).ok_or(EIO)?;
+
+        // INVARIANT: A restored folio has one reference, which is ours. Its order is that of
+        // `size`.
+        Ok(Self {
+            folio,
+            data: NonNull::slice_from_raw_parts(ptr, size),
+        })
+    }
+}
+
+impl Deref for RestoredFolio {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: By the type invariants the memory is ours. All of it counts as initialized, as
+        // whatever is in it was written before this kernel began.
+        unsafe { self.data.as_ref() }
+    }
+}
+
+impl Drop for RestoredFolio {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants we own this reference.
+        unsafe { bindings::folio_put(self.folio.as_ptr()) };
+    }
+}
+
+/// A vmalloc area that the previous kernel preserved with `kho_preserve_vmalloc()`; here,
+/// [`PreservedVmalloc`].
+///
+/// It is mapped again, at another address. When it is dropped the memory is freed.
+///
+/// # Invariants
+///
+/// `data` is a whole vmalloc area that `kho_restore_vmalloc()` returned, which this object owns.
+pub struct RestoredVmalloc {
+    data: NonNull<[u8]>,
+}
+
+// SAFETY: The memory belongs to no thread, and `vfree()` can be called by any.
+unsafe impl Send for RestoredVmalloc {}
+
+// SAFETY: Through a shared reference the memory can only be read.
+unsafe impl Sync for RestoredVmalloc {}
+
+impl RestoredVmalloc {
+    /// Takes over the area that the previous kernel preserved, in the whole length that it had.
+    ///
+    /// `descriptor` may come from that kernel and be wrong: all that it leads to is checked first.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EIO`] if the descriptor is not that of a preserved area none of which was restored yet.
+    /// - [`ENOMEM`] if there is not enough memory.
+    pub fn new(descriptor: &abi::Vmalloc) -> Result<Self> {
+        let raw = core::ptr::from_ref(descriptor).cast::<bindings::kho_vmalloc>();
+        let ptr = {
+            let _guard = restore_lock()?.lock();
+
+            // SAFETY: `abi::Vmalloc` has the layout of `struct kho_vmalloc`. The function accepts
+            // all values in it. Nobody else restores the area, by the lock.
+            if !unsafe { bindings::kho_vmalloc_is_restorable(raw) } {
+                return Err(EIO);
+            }
+
+            // SAFETY: As above; by the check there is an area to be restored. The function takes
+            // the marks of its pages away, so that this cannot be done again.
+            unsafe { bindings::kho_restore_vmalloc(raw) }
+        };
+        let ptr = NonNull::new(ptr.cast::<u8>()).ok_or(ENOMEM)?;
+
+        // INVARIANT: We just got it, and it has this length.
+        // CAST: `usize` has 64 bits where there is KHO.
+        // OVERFLOW: An area of that many pages exists.
+        let len = descriptor.total_pages as usize * PAGE_SIZE;
+        Ok(Self {
+            data: NonNull::slice_from_raw_parts(ptr, len),
+        })
+    }
+}
+
+impl Deref for RestoredVmalloc {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: By the type invariants the memory is ours. All of it counts as initialized, as
+        // whatever is in it was written before this kernel began.
+        unsafe { self.data.as_ref() }
+    }
+}
+
+impl Drop for RestoredVmalloc {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this is a vmalloc area, and nobody uses it any more.
+        unsafe { bindings::vfree(self.data.as_ptr().cast()) };
+    }
+}
+
+/// A [`PreservedFolio`] that the next kernel finds by a name.
+///
+/// What it holds can be changed until the very kexec, also after the image was loaded. When it is
+/// dropped the name is gone, and so is the memory.
+///
+/// # Invariants
+///
+/// `kho_add_subtree()` succeeded for the memory of `folio`.
+pub struct Subtree {
+    // Drop order: the memory is freed after `drop()` has removed its name.
+    folio: PreservedFolio,
+}
+
+impl Subtree {
+    /// Makes `folio` known under `name`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// - [`EEXIST`] if there is such a name.
+    /// - [`ENOMEM`] if there is no room for another name.
+    pub fn add(name: &'static CStr, mut folio: PreservedFolio) -> Result<Self> {
+        // SAFETY: KHO is in use, or there would be no `PreservedFolio`. The name is copied; that it
+        // is static is for C's debugfs entries. The memory is valid for its length, until `drop()`
+        // takes it back.
+        to_result(unsafe {
+            bindings::kho_add_subtree(
+                name.as_char_ptr(),
+                folio.as_mut_ptr().cast(),
+                folio.len(), //
+            )
+        })?;
+
+        // INVARIANT: The call succeeded.
+        Ok(Self { folio })
+    }
+}
+
+impl Deref for Subtree {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.folio
+    }
+}
+
+impl DerefMut for Subtree {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.folio
+    }
+}
+
+impl Drop for Subtree {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants this is memory that was added.
+        unsafe { bindings::kho_remove_subtree(self.folio.as_mut_ptr().cast()) };
+    }
+}
+
+/// Takes over what the previous kernel made known under `name`, see [`Subtree`].
+///
+/// This can be done once: then the memory has an owner, and another call gives [`EIO`].
+///
+/// May sleep.
+///
+/// # Errors
+///
+/// - [`ENOENT`] if there is no such name, or no kernel that handed anything over.
+/// - [`EINVAL`] if KHO's own entry for the name is broken.
+/// - [`EIO`] if there is no preserved folio where the entry points, or not one of that size.
+/// - [`ENOMEM`] if there is not enough memory.
+pub fn retrieve_subtree(name: &CStr) -> Result<RestoredFolio> {
+    let mut phys = 0;
+    let mut size = 0;
+
+    // SAFETY: The name is valid during the call, and the other two can be written to.
+    to_result(unsafe {
+        bindings::kho_retrieve_subtree(name.as_char_ptr(), &raw mut phys, &raw mut size)
+    })?;
+
+    RestoredFolio::from_phys(phys, size)
+}

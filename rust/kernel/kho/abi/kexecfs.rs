@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! kexecfs: the layouts of its handover.
+//!
+//! The names are those of C without the prefix. What the fields mean, what is reserved and what a
+//! reader must check is said in the C header, and only there.
+//!
+//! C header: [`include/linux/kho/abi/kexecfs.h`](srctree/include/linux/kho/abi/kexecfs.h)
+
+use super::{
+    assert_layout,
+    Vmalloc, //
+};
+use crate::{
+    bindings,
+    prelude::*, //
+};
+use zerocopy_derive::{
+    Immutable,
+    KnownLayout, //
+};
+
+/// Turns a bindgen constant, whose type follows from its value, into one of the field's type.
+macro_rules! constant {
+    ($(#[$attr:meta])* $name:ident: $ty:ty = $c:ident) => {
+        $(#[$attr])*
+        // CAST: The assertion shows that the value is the same in both types.
+        pub const $name: $ty = bindings::$c as $ty;
+
+        static_assert!($name as u64 == bindings::$c as u64);
+    };
+}
+
+/// Turns a bindgen string into what it is in C. It is only used for constants: a string without a
+/// terminating zero, or with another one, does not compile.
+const fn c_str(bytes: &'static [u8]) -> &'static CStr {
+    match CStr::from_bytes_with_nul(bytes) {
+        Ok(c_str) => c_str,
+        Err(_) => panic!("not a C string"),
+    }
+}
+
+/// The name of the KHO subtree, `KEXECFS_KHO_ENTRY_NAME`.
+pub const ENTRY_NAME: &CStr = c_str(bindings::KEXECFS_KHO_ENTRY_NAME);
+
+/// The beginning of the names of all LUO sessions of kexecfs, `KEXECFS_SESSION_PREFIX`.
+pub const SESSION_PREFIX: &CStr = c_str(bindings::KEXECFS_SESSION_PREFIX);
+
+constant! {
+    /// The major version, `KEXECFS_ABI_MAJOR`.
+    MAJOR: u16 = KEXECFS_ABI_MAJOR
+}
+constant! {
+    /// The minor version, `KEXECFS_ABI_MINOR`.
+    MINOR: u16 = KEXECFS_ABI_MINOR
+}
+constant! {
+    /// The magic of [`Root`], `KEXECFS_ROOT_MAGIC`.
+    ROOT_MAGIC: u64 = KEXECFS_ROOT_MAGIC
+}
+constant! {
+    /// The seal of a [`Root`] that is valid, `KEXECFS_SEAL_MAGIC`.
+    SEAL_MAGIC: u64 = KEXECFS_SEAL_MAGIC
+}
+constant! {
+    /// The magic of [`Domain`], `KEXECFS_DOMAIN_MAGIC`.
+    DOMAIN_MAGIC: u64 = KEXECFS_DOMAIN_MAGIC
+}
+constant! {
+    /// The greatest length of a domain's or a file's name, `KEXECFS_NAME_MAX`.
+    NAME_MAX: usize = KEXECFS_NAME_MAX
+}
+constant! {
+    /// The greatest length of a session's name, `KEXECFS_SESSION_NAME_MAX`.
+    SESSION_NAME_MAX: usize = KEXECFS_SESSION_NAME_MAX
+}
+constant! {
+    /// What the length of a whole record is a multiple of, `KEXECFS_RECORD_ALIGN`.
+    RECORD_ALIGN: usize = KEXECFS_RECORD_ALIGN
+}
+constant! {
+    /// The type of a record that holds a [`DomainRecord`], `KEXECFS_RECORD_DOMAIN`.
+    RECORD_DOMAIN: u16 = KEXECFS_RECORD_DOMAIN
+}
+constant! {
+    /// The type of a record that holds a [`FileRecord`], `KEXECFS_RECORD_FILE`.
+    RECORD_FILE: u16 = KEXECFS_RECORD_FILE
+}
+constant! {
+    /// The type of a record that holds an [`EndRecord`], `KEXECFS_RECORD_END`.
+    RECORD_END: u16 = KEXECFS_RECORD_END
+}
+constant! {
+    /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
+    RECORD_MUST_UNDERSTAND: u16 = KEXECFS_RECORD_MUST_UNDERSTAND
+}
+
+// LUO's names have a terminating zero.
+static_assert!(SESSION_NAME_MAX < bindings::LIVEUPDATE_SESSION_NAME_LENGTH as usize);
+
+/// A mirror of `struct kexecfs_root`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct Root {
+    pub magic: u64,
+    pub major: u16,
+    pub minor: u16,
+    pub reserved: u32,
+    pub head: u64,
+    pub count: u64,
+    pub seal: u64,
+}
+
+assert_layout!(Root, bindings::kexecfs_root, {
+    magic: magic,
+    major: major,
+    minor: minor,
+    reserved: reserved,
+    head: head,
+    count: count,
+    seal: seal,
+});
+
+/// A mirror of `struct kexecfs_domain`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct Domain {
+    pub magic: u64,
+    pub next: u64,
+    pub len: u64,
+    pub stream: Vmalloc,
+}
+
+assert_layout!(Domain, bindings::kexecfs_domain, {
+    magic: magic,
+    next: next,
+    len: len,
+    stream: stream,
+});
+
+/// A mirror of `struct kexecfs_record`. Its `type` is called `kind` here, as `type` is a keyword.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct Record {
+    pub len: u32,
+    pub kind: u16,
+    pub flags: u16,
+}
+
+assert_layout!(Record, bindings::kexecfs_record, {
+    len: len,
+    kind: type_,
+    flags: flags,
+});
+
+/// A mirror of `struct kexecfs_domain_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct DomainRecord {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub max_fds: u32,
+    pub name_len: u16,
+    pub session_len: u16,
+    pub reserved: u32,
+}
+
+assert_layout!(DomainRecord, bindings::kexecfs_domain_record, {
+    uid: uid,
+    gid: gid,
+    mode: mode,
+    max_fds: max_fds,
+    name_len: name_len,
+    session_len: session_len,
+    reserved: reserved,
+});
+
+/// A mirror of `struct kexecfs_file_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct FileRecord {
+    pub token: u64,
+    pub size: u64,
+    pub name_len: u16,
+    pub reserved: [u16; 3],
+}
+
+assert_layout!(FileRecord, bindings::kexecfs_file_record, {
+    token: token,
+    size: size,
+    name_len: name_len,
+    reserved: reserved,
+});
+
+/// A mirror of `struct kexecfs_end_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct EndRecord {
+    pub count: u32,
+    pub reserved: u32,
+}
+
+assert_layout!(EndRecord, bindings::kexecfs_end_record, {
+    count: count,
+    reserved: reserved,
+});

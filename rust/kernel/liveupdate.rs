@@ -1,0 +1,615 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Live Update Orchestrator (LUO): sessions for users inside the kernel.
+//!
+//! LUO hands open files over to the next kernel when a kexec starts it. The files are in sessions,
+//! which have names, and in a session each file has a token.
+//!
+//! In the kernel that hands over, a file is first held ([`HeldFile`]), then preserved in an
+//! [`OutgoingSession`]. In the next kernel that session comes in and can be claimed
+//! ([`IncomingSession`]), its files retrieved and finished, either by whoever comes first, or by a
+//! [`SessionOwner`], to whom all sessions of one prefix belong. A [`RebootNotifier`] has the first
+//! and the last word when reboot(2) begins the handover.
+//!
+//! # Locking
+//!
+//! All functions may sleep, and none waits for reboot(2): once LUO has begun to write down what is
+//! handed over, whatever would change it or look at it gives [`EBUSY`], for good if the kexec
+//! succeeds.
+//!
+//! Of LUO's locks only [`HeldFile::hold`] takes none; it waits for the inode's lock, as long as
+//! whoever writes to the file makes it wait. So nothing should be locked around it that others
+//! need. The rest orders its own locks below those of the callers. That does not hold for the
+//! closures and traits that are called from here: each says what is locked around it.
+//!
+//! # Not supported
+//!
+//! Handlers for kinds of files and File-Lifecycle-Bound (FLB) objects cannot be written with what
+//! is here.
+//!
+//! C headers: [`include/linux/liveupdate_session.h`](srctree/include/linux/liveupdate_session.h),
+//! [`include/linux/liveupdate.h`](srctree/include/linux/liveupdate.h)
+
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
+    fs::File,
+    prelude::*,
+    str::BStr,
+    sync::aref::ARef, //
+};
+use core::{
+    mem::{
+        self,
+        ManuallyDrop, //
+    },
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+/// Returns whether LUO is in use.
+///
+/// It can go from `true` to `false` up to `late_initcall` (level 7), where LUO sets up what it
+/// needs to hand anything over, and not later.
+#[inline]
+pub fn enabled() -> bool {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::liveupdate_enabled() }
+}
+
+/// Reads the sessions that the previous kernel handed over, unless that was done before.
+///
+/// This calls the [`SessionOwner`]s, so it cannot be called by them. No lock may be held that they
+/// take.
+///
+/// # Errors
+///
+/// - [`EOPNOTSUPP`] if LUO is not in use.
+/// - [`EBUSY`] during a reboot and [`EINTR`] if the caller was killed: nothing has been done.
+/// - Any other is the reason why the sessions cannot be read. It will not change.
+#[inline]
+pub fn load() -> Result {
+    // SAFETY: The function has no requirements.
+    to_result(unsafe { bindings::liveupdate_load() })
+}
+
+/// Returns the number of live updates that led to this kernel, which is 0 after an ordinary boot.
+#[inline]
+pub fn generation() -> u64 {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::liveupdate_generation() }
+}
+
+/// A file that is ready to be preserved: its handler keeps its size from changing.
+///
+/// When it is dropped the file is as it was before.
+///
+/// # Invariants
+///
+/// `liveupdate_file_hold()` succeeded for `file`, and neither was that undone since, nor was the
+/// hold given to a session.
+pub struct HeldFile {
+    // Drop order: the reference is put after `drop()` has given the hold back.
+    file: ARef<File>,
+}
+
+impl HeldFile {
+    /// Holds a file, waiting for its inode's lock. Only being killed ends that early.
+    ///
+    /// # Errors
+    ///
+    /// - [`EOPNOTSUPP`] if LUO has no handler for this kind of file (LUO itself says [`ENOENT`]).
+    /// - [`EBUSY`] if the file is held or preserved already, by whomever.
+    /// - [`EINTR`] if the caller was killed.
+    /// - Any other error of the handler.
+    pub fn hold(file: ARef<File>) -> Result<Self> {
+        // SAFETY: The file is valid, as we have a reference.
+        to_result(unsafe { bindings::liveupdate_file_hold(file.as_ptr(), false) })
+            .map_err(no_handler)?;
+
+        // INVARIANT: The call succeeded.
+        Ok(Self { file })
+    }
+
+    /// Returns the file.
+    #[inline]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Turns this into the file that nobody holds any more, or somebody else does.
+    fn into_file(self) -> ARef<File> {
+        let this = ManuallyDrop::new(self);
+
+        // SAFETY: `this` is neither used nor dropped after this, so its field can be moved out.
+        unsafe { ptr::read(&this.file) }
+    }
+}
+
+impl Drop for HeldFile {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the hold is ours, and the file is valid.
+        unsafe { bindings::liveupdate_file_unhold(self.file.as_ptr()) };
+    }
+}
+
+/// Says that a kind of file cannot be preserved, where LUO says that it found no handler.
+fn no_handler(err: Error) -> Error {
+    if err == ENOENT {
+        EOPNOTSUPP
+    } else {
+        err
+    }
+}
+
+/// The number of bytes that the name of a handler can have, with a terminating zero.
+const COMPATIBLE_LENGTH: usize = bindings::LIVEUPDATE_HNDL_COMPAT_LENGTH as usize;
+
+/// The name of the handler of a file, which says what kind of file it is, and in which version:
+/// LUO's "compatible" string.
+#[derive(Clone, Copy)]
+pub struct Compatible {
+    bytes: [u8; COMPATIBLE_LENGTH],
+}
+
+impl Compatible {
+    /// Returns the bytes of the name.
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.split(|byte| *byte == 0).next().unwrap_or(&[])
+    }
+}
+
+/// A session that this kernel fills and hands over.
+///
+/// When it is dropped it is destroyed, see [`OutgoingSession::destroy`]. During a reboot it cannot
+/// be; then it is left to LUO, which hands it over if the kexec succeeds. If the kexec fails after
+/// all, it stays until the machine reboots. Whoever does not want that has to keep from dropping it
+/// between [`RebootNotifier::prepare`] and [`RebootNotifier::abort`].
+///
+/// # Invariants
+///
+/// The pointer is to a session that `liveupdate_session_create()` returned. It is valid until it is
+/// destroyed, which only the owner of this object does.
+pub struct OutgoingSession(NonNull<bindings::liveupdate_session>);
+
+// SAFETY: A session belongs to no thread.
+unsafe impl Send for OutgoingSession {}
+
+// SAFETY: LUO locks a session for each of the methods that take a shared reference.
+unsafe impl Sync for OutgoingSession {}
+
+impl OutgoingSession {
+    /// Creates an empty session. This works only after `late_initcall` (level 7).
+    ///
+    /// # Errors
+    ///
+    /// - [`EINVAL`] if the name is empty or has more than 63 bytes.
+    /// - [`EEXIST`] if there is an outgoing session of that name.
+    /// - [`EBUSY`] during a reboot.
+    /// - [`EOPNOTSUPP`] if LUO is not in use.
+    /// - [`ENOMEM`] if there is not enough memory.
+    pub fn create(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is valid during the call, which copies it.
+        let session =
+            from_err_ptr(unsafe { bindings::liveupdate_session_create(name.as_char_ptr()) })?;
+
+        // INVARIANT: The call succeeded.
+        Ok(Self(NonNull::new(session).ok_or(ENOMEM)?))
+    }
+
+    /// Preserves a file under a token and returns the name of its handler.
+    ///
+    /// From then on the session has the hold and a reference of its own.
+    ///
+    /// # Errors
+    ///
+    /// The file comes back with the error, still held.
+    ///
+    /// - [`EEXIST`] if the session has a file of that token.
+    /// - [`EBUSY`] during a reboot.
+    /// - [`EOPNOTSUPP`] if LUO has no handler for this kind of file.
+    /// - [`ENOMEM`] if there is not enough memory.
+    /// - Any other error of the handler.
+    pub fn preserve(&self, file: HeldFile, token: u64) -> Result<Compatible, (HeldFile, Error)> {
+        let mut bytes = [0; COMPATIBLE_LENGTH];
+
+        // SAFETY:
+        // - The session is valid by the type invariants.
+        // - The file is valid, and held by us, by the type invariants of `HeldFile`.
+        // - LUO writes at most as many bytes as there are.
+        let ret = to_result(unsafe {
+            bindings::liveupdate_session_preserve(
+                self.0.as_ptr(),
+                file.file.as_ptr(),
+                token,
+                bytes.as_mut_ptr().cast(),
+            )
+        });
+
+        match ret {
+            Ok(()) => {
+                // The hold is the session's now. The reference remains ours.
+                drop(file.into_file());
+                Ok(Compatible { bytes })
+            }
+            Err(err) => Err((file, no_handler(err))),
+        }
+    }
+
+    /// Takes a file back out of the session. Afterwards nobody holds it.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOENT`] if there is no file of that token.
+    /// - [`EBUSY`] during a reboot, or if files that were preserved later may depend on this one.
+    #[inline]
+    pub fn unpreserve(&self, token: u64) -> Result {
+        // SAFETY: The session is valid by the type invariants.
+        to_result(unsafe { bindings::liveupdate_session_unpreserve(self.0.as_ptr(), token) })
+    }
+
+    /// Takes all files back out of the session, the last one first, and frees it.
+    ///
+    /// # Errors
+    ///
+    /// The session comes back with the error, unchanged.
+    ///
+    /// - [`EBUSY`] during a reboot.
+    pub fn destroy(self) -> Result<(), (Self, Error)> {
+        match self.destroy_raw() {
+            Ok(()) => {
+                mem::forget(self);
+                Ok(())
+            }
+            Err(err) => Err((self, err)),
+        }
+    }
+
+    /// Destroys the session. If that succeeds it must not be used any more.
+    fn destroy_raw(&self) -> Result {
+        // SAFETY: The session is valid by the type invariants. Both callers own the object and use
+        // it no more if this succeeds.
+        to_result(unsafe { bindings::liveupdate_session_destroy(self.0.as_ptr()) })
+    }
+}
+
+impl Drop for OutgoingSession {
+    fn drop(&mut self) {
+        // If this fails a reboot is under way, and the session is part of what is handed over. It
+        // is leaked on purpose: LUO still has it in its list.
+        let _ = self.destroy_raw();
+    }
+}
+
+/// A session that the previous kernel handed over, which we have claimed: nobody else can get at
+/// it.
+///
+/// When it is dropped it can be claimed again, with all the files that were not finished.
+///
+/// # Invariants
+///
+/// The pointer is to a session that `liveupdate_session_claim()` returned. It is valid until it is
+/// unclaimed or finished, which only the owner of this object does.
+pub struct IncomingSession(NonNull<bindings::liveupdate_session>);
+
+// SAFETY: A session belongs to no thread.
+unsafe impl Send for IncomingSession {}
+
+// SAFETY: LUO locks a session for each of the methods that take a shared reference.
+unsafe impl Sync for IncomingSession {}
+
+impl IncomingSession {
+    /// Claims a session. [`load`] must have been called before.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOENT`] if no session of that name came in.
+    /// - [`EINVAL`] if somebody else has claimed it.
+    /// - [`EBUSY`] during a reboot.
+    /// - Any other error that came up when LUO read this session; for one, [`ENODEV`] if a file of
+    ///   it is of a kind without a handler in this kernel.
+    pub fn claim(name: &CStr) -> Result<Self> {
+        // SAFETY: The name is valid during the call.
+        let session =
+            from_err_ptr(unsafe { bindings::liveupdate_session_claim(name.as_char_ptr()) })?;
+
+        // INVARIANT: The call succeeded.
+        Ok(Self(NonNull::new(session).ok_or(ENOENT)?))
+    }
+
+    /// Returns the file that was preserved under a token.
+    ///
+    /// The file is made from what was preserved, in the name and at the expense of the caller. If
+    /// it was before, it is the same file again.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOENT`] if there is no file of that token.
+    /// - [`EBUSY`] during a reboot.
+    /// - [`ENOMEM`] or [`ENOSPC`] if there is not enough of something. It can be tried again.
+    /// - Any other error of the handler. It will not change.
+    pub fn retrieve(&self, token: u64) -> Result<ARef<File>> {
+        let mut file = ptr::null_mut();
+
+        // SAFETY: The session is valid by the type invariants, and `file` can be written to.
+        to_result(unsafe {
+            bindings::liveupdate_session_retrieve(self.0.as_ptr(), token, &raw mut file)
+        })?;
+        let file = NonNull::new(file).ok_or(ENOENT)?;
+
+        // SAFETY:
+        // - The call succeeded, so it gave us a reference. `File` has the layout of `struct file`.
+        // - The session has a reference too. So `fdget_pos()` on any descriptor of this file, of
+        //   which there is a third one then, takes the lock.
+        Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+
+    /// Finishes one file: the session forgets it, and what was not retrieved is freed.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOENT`] if there is no file of that token.
+    /// - [`EBUSY`] during a reboot, if the handler is not done with the file yet, or if files that
+    ///   were preserved later may depend on this one.
+    #[inline]
+    pub fn finish_file(&self, token: u64) -> Result {
+        // SAFETY: The session is valid by the type invariants.
+        to_result(unsafe { bindings::liveupdate_session_finish_file(self.0.as_ptr(), token) })
+    }
+
+    /// Finishes all files and frees the session.
+    ///
+    /// # Errors
+    ///
+    /// The session comes back with the error, still claimed.
+    ///
+    /// - [`EBUSY`] during a reboot, or if a handler is not done with its file yet.
+    pub fn finish(self) -> Result<(), (Self, Error)> {
+        // SAFETY: The session is valid by the type invariants. If this succeeds it is not used
+        // again.
+        match to_result(unsafe { bindings::liveupdate_session_finish(self.0.as_ptr()) }) {
+            Ok(()) => {
+                mem::forget(self);
+                Ok(())
+            }
+            Err(err) => Err((self, err)),
+        }
+    }
+
+    /// Calls `f` for each file with its token and the name of its handler, in the order in which
+    /// they were preserved, until it fails.
+    ///
+    /// The session is locked meanwhile: `f` must not call any method of it or of another session.
+    ///
+    /// # Errors
+    ///
+    /// - The error that `f` returned.
+    /// - [`EBUSY`] during a reboot.
+    pub fn for_each_file(&self, f: &mut dyn FnMut(u64, &BStr) -> Result) -> Result {
+        let mut f = f;
+
+        // SAFETY: The session is valid by the type invariants. `file_callback` gets a pointer to
+        // what it asks for, and only during this call.
+        to_result(unsafe {
+            bindings::liveupdate_session_for_each_file(
+                self.0.as_ptr(),
+                Some(file_callback),
+                (&raw mut f).cast(),
+            )
+        })
+    }
+}
+
+impl Drop for IncomingSession {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The session is valid by the type invariants, and it is not used again.
+        unsafe { bindings::liveupdate_session_unclaim(self.0.as_ptr()) };
+    }
+}
+
+/// Calls the closure of [`IncomingSession::for_each_file`].
+///
+/// # Safety
+///
+/// `compatible` must be a valid C string, and `data` a valid pointer to a mutable reference of the
+/// closure, which nobody else uses, both for the duration of the call.
+unsafe extern "C" fn file_callback(
+    token: u64,
+    compatible: *const c_char,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let f = unsafe { &mut *data.cast::<&mut dyn FnMut(u64, &BStr) -> Result>() };
+    // SAFETY: By the safety requirements.
+    let compatible = unsafe { CStr::from_char_ptr(compatible) };
+
+    from_result(|| {
+        f(token, BStr::from_bytes(compatible.to_bytes()))?;
+        Ok(0)
+    })
+}
+
+/// Calls `f` for each session that came in with its name, and whether it is claimed, until it
+/// fails.
+///
+/// [`load`] must have been called before. The list of sessions is locked meanwhile: `f` must not
+/// call anything here, [`IncomingSession::claim`] least of all.
+///
+/// # Errors
+///
+/// - The error that `f` returned.
+/// - [`EBUSY`] during a reboot.
+pub fn for_each_incoming(f: &mut dyn FnMut(&CStr, bool) -> Result) -> Result {
+    let mut f = f;
+
+    // SAFETY: `session_callback` gets a pointer to what it asks for, and only during this call.
+    to_result(unsafe {
+        bindings::liveupdate_for_each_incoming(Some(session_callback), (&raw mut f).cast())
+    })
+}
+
+/// Calls the closure of [`for_each_incoming`].
+///
+/// # Safety
+///
+/// `name` must be a valid C string, and `data` a valid pointer to a mutable reference of the
+/// closure, which nobody else uses, both for the duration of the call.
+unsafe extern "C" fn session_callback(
+    name: *const c_char,
+    claimed: bool,
+    data: *mut c_void,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let f = unsafe { &mut *data.cast::<&mut dyn FnMut(&CStr, bool) -> Result>() };
+    // SAFETY: By the safety requirements.
+    let name = unsafe { CStr::from_char_ptr(name) };
+
+    from_result(|| {
+        f(name, claimed)?;
+        Ok(0)
+    })
+}
+
+/// A part of the kernel to which all sessions belong whose names begin with a prefix.
+///
+/// User space cannot create such sessions.
+pub trait SessionOwner: 'static {
+    /// The beginning of the names of all sessions of this owner.
+    const PREFIX: &'static CStr;
+
+    /// The sessions that the previous kernel handed over have been read: claims those of this
+    /// owner.
+    ///
+    /// Called once, from [`load`] or the first open of `/dev/liveupdate`, before user space can get
+    /// at any of them. What is not claimed here, user space can claim.
+    ///
+    /// Called with the lock that [`load`] takes. So it must not call [`load`], must not wait for
+    /// user memory, and every lock that it takes is below that one.
+    fn incoming();
+}
+
+/// Makes a [`SessionOwner`] known to LUO. This has to be done before `late_initcall` (level 7).
+///
+/// There is no way back, so this is only for what can never be unloaded. LUO exports nothing to
+/// modules: code that calls this is built in, or it does not link.
+///
+/// # Errors
+///
+/// - [`EBUSY`] or [`EEXIST`] if it is too late, or somebody else has such a prefix.
+/// - [`ENOMEM`] if there is not enough memory.
+pub fn register_session_owner<T: SessionOwner>() -> Result {
+    let owner = KBox::new(
+        bindings::liveupdate_session_owner {
+            prefix: T::PREFIX.as_char_ptr(),
+            incoming: Some(incoming_callback::<T>),
+            ..pin_init::zeroed()
+        },
+        GFP_KERNEL,
+    )?;
+
+    register_for_good(owner, |owner| {
+        // SAFETY: The struct is initialized as LUO wants it, and it is valid for good if this
+        // succeeds. The prefix is a constant, the function belongs to built-in code.
+        unsafe { bindings::liveupdate_register_session_owner(owner) }
+    })
+}
+
+/// Calls [`SessionOwner::incoming`].
+extern "C" fn incoming_callback<T: SessionOwner>() {
+    T::incoming();
+}
+
+/// Registers a C struct that C will keep, and leaves it to C if that succeeds.
+fn register_for_good<T>(what: KBox<T>, register: impl FnOnce(*mut T) -> c_int) -> Result {
+    let ptr = KBox::into_raw(what);
+
+    to_result(register(ptr)).inspect_err(|_| {
+        // SAFETY: The pointer came from `into_raw()` above, and C did not keep it.
+        drop(unsafe { KBox::from_raw(ptr) });
+    })
+}
+
+/// What a part of the kernel has to do when reboot(2) begins a kexec, before LUO writes down what
+/// is handed over.
+///
+/// Both functions are called in process context by the task that is in reboot(2), with the locks of
+/// kexec and reboot held. See `kernel_kexec()` in [`kernel/kexec_core.c`].
+///
+/// [`kernel/kexec_core.c`]: srctree/kernel/kexec_core.c
+pub trait RebootNotifier: 'static {
+    /// The kexec begins. `handover` says whether the next kernel will get what is preserved: if
+    /// not, its image was loaded in a way that carries nothing.
+    ///
+    /// LUO's functions all work still, for the last time in this kernel if the kexec succeeds. An
+    /// error refuses the kexec and becomes that of reboot(2). Whoever returns one is not told to
+    /// abort: it has to have undone its work itself.
+    fn prepare(handover: bool) -> Result;
+
+    /// The kexec will not take place, after a [`prepare`](Self::prepare) that succeeded: everything
+    /// goes on as before.
+    fn abort();
+}
+
+/// Makes a [`RebootNotifier`] known to LUO.
+///
+/// There is no way back, so this is only for what can never be unloaded. LUO exports nothing to
+/// modules: code that calls this is built in, or it does not link.
+///
+/// # Errors
+///
+/// - [`ENOMEM`] if there is not enough memory.
+pub fn register_reboot_notifier<T: RebootNotifier>() -> Result {
+    let block = KBox::new(
+        bindings::notifier_block {
+            notifier_call: Some(reboot_callback::<T>),
+            ..pin_init::zeroed()
+        },
+        GFP_KERNEL,
+    )?;
+
+    register_for_good(block, |block| {
+        // SAFETY: The block is initialized, and it is valid for good if this succeeds. The function
+        // belongs to built-in code, and it is called with what it asks for.
+        unsafe { bindings::liveupdate_register_reboot_notifier(block) }
+    })
+}
+
+/// Calls the functions of a [`RebootNotifier`].
+///
+/// # Safety
+///
+/// If `action` is `LIVEUPDATE_PREPARE`, `data` must be a valid pointer to a
+/// `struct liveupdate_reboot_info` for the duration of the call.
+unsafe extern "C" fn reboot_callback<T: RebootNotifier>(
+    _block: *mut bindings::notifier_block,
+    action: c_ulong,
+    data: *mut c_void,
+) -> c_int {
+    const PREPARE: c_ulong = bindings::LIVEUPDATE_PREPARE as c_ulong;
+    const ABORT: c_ulong = bindings::LIVEUPDATE_ABORT as c_ulong;
+
+    match action {
+        PREPARE => {
+            // SAFETY: By the safety requirements.
+            let handover = unsafe { (*data.cast::<bindings::liveupdate_reboot_info>()).handover };
+            let errno = T::prepare(handover).map_or_else(|err| err.to_errno(), |()| 0);
+
+            // SAFETY: The function accepts every errno.
+            unsafe { bindings::notifier_from_errno(errno) }
+        }
+        ABORT => {
+            T::abort();
+            bindings::NOTIFY_OK as c_int
+        }
+        _ => bindings::NOTIFY_DONE as c_int,
+    }
+}
