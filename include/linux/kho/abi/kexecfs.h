@@ -20,22 +20,27 @@
  *
  *   KHO subtree "kexecfs"
  *     |
- *     v                  head
- *   struct kexecfs_root -----> struct kexecfs_domain --- next --> ... --> 0
- *                                |
- *                                | stream (struct kho_vmalloc)
- *                                v
- *                              a stream of records, len bytes
+ *     v
+ *   struct kexecfs_root
+ *     |
+ *     | index (struct kho_vmalloc)
+ *     v
+ *   array of struct kexecfs_domain, count of them
+ *     |
+ *     | stream (struct kho_vmalloc)
+ *     v
+ *   a stream of records, len bytes
  *
- * The root and each domain are the beginning of a page of their own, which is
- * preserved as a folio of order 0. The rest of that page is zero.
+ * The root is the beginning of a page of its own, which is preserved as a folio
+ * of order 0. The index is the beginning of a preserved vmalloc area. What
+ * follows them there is zero.
  *
  * The stream is the beginning of a preserved vmalloc area. Its records follow
  * each other without gaps. Each is a struct kexecfs_record, its payload, and
  * zeroes up to the next multiple of KEXECFS_RECORD_ALIGN bytes. The stream holds
  *
  *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
- *   - a KEXECFS_RECORD_FILE for each file, in the order of preservation,
+ *   - a KEXECFS_RECORD_FILE for each file, in any order,
  *   - one KEXECFS_RECORD_END, which is the last record and ends where the stream
  *     ends. A stream without it was cut off.
  *
@@ -54,8 +59,8 @@
  *     left without having committed to the handover. A greater minor version
  *     is read.
  *   - A physical address is only followed if KHO says that a block of just this
- *     order is preserved there and was not restored yet. This also ends a chain
- *     of domains that turns back on itself.
+ *     order is preserved there and was not restored yet. This also keeps two
+ *     domains from having the same memory.
  *   - A record of an unknown type is skipped. With KEXECFS_RECORD_MUST_UNDERSTAND
  *     the whole domain is unreadable (%EIO) instead.
  *   - A stream that breaks any other rule given here makes its domain unreadable,
@@ -81,10 +86,9 @@
 #define KEXECFS_ABI_MAJOR		1
 #define KEXECFS_ABI_MINOR		0
 
-/* ASCII for "KEXECFSR", "KEXECFSS" and "KEXECFSD", the first letter on top */
+/* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
 #define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
 #define KEXECFS_SEAL_MAGIC		0x4b45584543465353ULL
-#define KEXECFS_DOMAIN_MAGIC		0x4b45584543465344ULL
 
 /* The greatest lengths of names, in bytes, without a terminating zero */
 #define KEXECFS_NAME_MAX		255
@@ -99,41 +103,36 @@
  * @major:    KEXECFS_ABI_MAJOR of the writer.
  * @minor:    KEXECFS_ABI_MINOR of the writer.
  * @reserved: Zero.
- * @head:     Physical address of the first struct kexecfs_domain; 0 if there is
- *            none.
- * @count:    The number of domains in the chain that begins at @head.
+ * @count:    The number of domains in @index.
  * @seal:     KEXECFS_SEAL_MAGIC once reboot(2) has committed to a kexec with all
- *            of the chain written, zero before and whenever a kexec failed. If it
- *            is zero nothing is handed over.
+ *            of the domains written, zero before and whenever a kexec failed. If
+ *            it is zero nothing is handed over.
+ * @index:    KHO's descriptor of the array of domains.
  */
 struct kexecfs_root {
 	u64 magic;
 	u16 major;
 	u16 minor;
 	u32 reserved;
-	u64 head;
 	u64 count;
 	u64 seal;
+	struct kho_vmalloc index;
 };
 
-static_assert(sizeof(struct kexecfs_root) == 40);
+static_assert(sizeof(struct kexecfs_root) == 48);
 
 /**
- * struct kexecfs_domain - A domain.
- * @magic:  KEXECFS_DOMAIN_MAGIC.
- * @next:   Physical address of the next struct kexecfs_domain; 0 in the last.
+ * struct kexecfs_domain - Where the records of a domain are.
  * @len:    The length of the stream in bytes, a multiple of
  *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page.
  * @stream: KHO's descriptor of the area whose beginning is the stream.
  */
 struct kexecfs_domain {
-	u64 magic;
-	u64 next;
 	u64 len;
 	struct kho_vmalloc stream;
 };
 
-static_assert(sizeof(struct kexecfs_domain) == 40);
+static_assert(sizeof(struct kexecfs_domain) == 24);
 
 /* Values of the type of struct kexecfs_record */
 #define KEXECFS_RECORD_DOMAIN		1	/* struct kexecfs_domain_record */

@@ -63,10 +63,6 @@ constant! {
     SEAL_MAGIC: u64 = KEXECFS_SEAL_MAGIC
 }
 constant! {
-    /// The magic of [`Domain`], `KEXECFS_DOMAIN_MAGIC`.
-    DOMAIN_MAGIC: u64 = KEXECFS_DOMAIN_MAGIC
-}
-constant! {
     /// The greatest length of a domain's or a file's name, `KEXECFS_NAME_MAX`.
     NAME_MAX: usize = KEXECFS_NAME_MAX
 }
@@ -107,9 +103,9 @@ pub struct Root {
     pub major: u16,
     pub minor: u16,
     pub reserved: u32,
-    pub head: u64,
     pub count: u64,
     pub seal: u64,
+    pub index: Vmalloc,
 }
 
 assert_layout!(Root, bindings::kexecfs_root, {
@@ -117,9 +113,9 @@ assert_layout!(Root, bindings::kexecfs_root, {
     major: major,
     minor: minor,
     reserved: reserved,
-    head: head,
     count: count,
     seal: seal,
+    index: index,
 });
 
 /// A mirror of `struct kexecfs_domain`.
@@ -127,15 +123,11 @@ assert_layout!(Root, bindings::kexecfs_root, {
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[expect(missing_docs, reason = "the fields are documented in the C header")]
 pub struct Domain {
-    pub magic: u64,
-    pub next: u64,
     pub len: u64,
     pub stream: Vmalloc,
 }
 
 assert_layout!(Domain, bindings::kexecfs_domain, {
-    magic: magic,
-    next: next,
     len: len,
     stream: stream,
 });
