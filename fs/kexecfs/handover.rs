@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Records to and from KHO memory, in the ABI of `include/linux/kho/abi/kexecfs.h`.
+//!
+//! What the previous kernel wrote is input like any other: every field is checked, and what can't
+//! be read costs the domain that it belongs to, and no other.
+
+use crate::{
+    name::Name,
+    options::Options, //
+};
+use kernel::{
+    kho::{
+        self,
+        abi::kexecfs as abi,
+        PreservedFolio,
+        PreservedVmalloc,
+        RestoredVmalloc,
+        Subtree, //
+    },
+    page::{
+        page_align,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    rbtree::RBTree,
+    task::{
+        Kgid,
+        Kuid, //
+    },
+};
+
+/// Our subtree in what this kernel hands over.
+pub(crate) struct Root {
+    subtree: Subtree,
+    /// The array that the subtree points at while it is sealed.
+    index: Option<PreservedVmalloc>,
+}
+
+impl Root {
+    /// Adds an empty subtree.
+    pub(crate) fn add() -> Result<Self> {
+        let mut root = Self {
+            subtree: Subtree::add(abi::ENTRY_NAME, PreservedFolio::new(PAGE_SIZE)?)?,
+            index: None,
+        };
+
+        root.write(0, None)?;
+        Ok(root)
+    }
+
+    /// Points the subtree at what `domains` hand over, which has to stay until [`Root::unseal`].
+    pub(crate) fn seal(&mut self, domains: &[abi::Domain]) -> Result {
+        let mut index = page_buffer(core::mem::size_of_val(domains))?;
+
+        for (slot, domain) in index
+            .chunks_exact_mut(size_of::<abi::Domain>())
+            .zip(domains)
+        {
+            slot.copy_from_slice(domain.as_bytes());
+        }
+        let index = PreservedVmalloc::new(index)?;
+
+        self.write(domains.len(), Some(&index))?;
+        self.index = Some(index);
+        Ok(())
+    }
+
+    /// Takes back what [`Root::seal`] did.
+    pub(crate) fn unseal(&mut self) -> Result {
+        self.write(0, None)?;
+        self.index = None;
+        Ok(())
+    }
+
+    fn write(&mut self, count: usize, index: Option<&PreservedVmalloc>) -> Result {
+        let root = abi::Root {
+            magic: abi::ROOT_MAGIC,
+            major: abi::MAJOR,
+            minor: abi::MINOR,
+            count: count.try_into()?,
+            seal: index.map_or(0, |_| abi::SEAL_MAGIC),
+            index: index.map(|index| index.descriptor()).unwrap_or_default(),
+            ..Default::default()
+        };
+
+        root.write_to_prefix(&mut self.subtree).map_err(|_| EINVAL)
+    }
+}
+
+/// A domain that lies in KHO memory, ready for the next kernel.
+pub(crate) struct Records {
+    stream: PreservedVmalloc,
+    len: usize,
+}
+
+impl Records {
+    /// Writes a domain down.
+    ///
+    /// `write` is called twice and has to do the same each time: first to count, then to write.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn new(mut write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<Self> {
+        let mut count = Writer::counting();
+        write(&mut count)?;
+
+        let mut buf = page_buffer(count.len)?;
+        let mut writer = Writer::writing(&mut buf);
+        write(&mut writer)?;
+        let len = writer.len;
+
+        Ok(Self {
+            stream: PreservedVmalloc::new(buf)?,
+            len,
+        })
+    }
+
+    /// The entry for it in the index.
+    pub(crate) fn entry(&self) -> Result<abi::Domain> {
+        Ok(abi::Domain {
+            len: self.len.try_into()?,
+            stream: self.stream.descriptor(),
+        })
+    }
+
+    /// What is handed over, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len
+    }
+}
+
+/// A zeroed buffer of whole pages, so that nothing stale is handed over.
+fn page_buffer(len: usize) -> Result<VVec<u8>> {
+    let len = page_align(len.max(1)).ok_or(EOVERFLOW)?;
+
+    Ok(VVec::zeroed(len, GFP_KERNEL_ACCOUNT)?)
+}
+
+/// Writes records, or counts how many bytes they take.
+pub(crate) struct Writer<'a> {
+    buf: Option<&'a mut [u8]>,
+    len: usize,
+    records: u32,
+}
+
+impl<'a> Writer<'a> {
+    fn counting() -> Self {
+        Self {
+            buf: None,
+            len: 0,
+            records: 0,
+        }
+    }
+
+    fn writing(buf: &'a mut [u8]) -> Self {
+        Self {
+            buf: Some(buf),
+            len: 0,
+            records: 0,
+        }
+    }
+
+    /// Writes a domain with the given files: name, token, and size in bytes.
+    pub(crate) fn domain<'n>(
+        &mut self,
+        name: &Name,
+        session: Option<&Name>,
+        options: &Options,
+        files: impl Iterator<Item = (&'n Name, u64, u64)>,
+    ) -> Result {
+        let name = name.as_bytes();
+        let session = session.map_or(&[][..], |session| session.as_bytes());
+        let domain = abi::DomainRecord {
+            uid: options.uid.val(),
+            gid: options.gid.val(),
+            mode: options.mode.into(),
+            max_fds: options.max_fds,
+            name_len: name.len().try_into()?,
+            session_len: session.len().try_into()?,
+            ..Default::default()
+        };
+
+        self.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), name, session])?;
+        for (name, token, size) in files {
+            let name = name.as_bytes();
+            let file = abi::FileRecord {
+                token,
+                size,
+                name_len: name.len().try_into()?,
+                ..Default::default()
+            };
+
+            self.record(abi::RECORD_FILE, &[file.as_bytes(), name])?;
+        }
+        let end = abi::EndRecord {
+            count: self.records,
+            ..Default::default()
+        };
+
+        self.record(abi::RECORD_END, &[end.as_bytes()])
+    }
+
+    fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
+        let payload: usize = parts.iter().map(|part| part.len()).sum();
+        let header = abi::Record {
+            len: payload.try_into()?,
+            kind,
+            flags: abi::RECORD_MUST_UNDERSTAND,
+        };
+
+        self.bytes(header.as_bytes())?;
+        for part in parts {
+            self.bytes(part)?;
+        }
+        self.len = self
+            .len
+            .checked_next_multiple_of(abi::RECORD_ALIGN)
+            .ok_or(EOVERFLOW)?;
+        self.records = self.records.checked_add(1).ok_or(EOVERFLOW)?;
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result {
+        let end = self.len.checked_add(bytes.len()).ok_or(EOVERFLOW)?;
+
+        if let Some(buf) = &mut self.buf {
+            buf.get_mut(self.len..end)
+                .ok_or(ENOSPC)?
+                .copy_from_slice(bytes);
+        }
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// What the record of a file says, but for its name.
+#[derive(Clone, Copy)]
+pub(crate) struct File {
+    pub(crate) token: u64,
+    pub(crate) size: u64,
+}
+
+/// A domain as the previous kernel wrote it down.
+pub(crate) struct Arrived {
+    pub(crate) name: Name,
+    /// The LUO session that holds its files; without one there are none.
+    pub(crate) session: Option<Name>,
+    pub(crate) options: Options,
+    pub(crate) files: RBTree<Name, File>,
+}
+
+/// Why a domain can't be read.
+pub(crate) struct Unreadable {
+    /// The domain, if that much could be read.
+    pub(crate) name: Option<Name>,
+    pub(crate) why: &'static str,
+    /// The offset in its stream.
+    pub(crate) at: usize,
+    pub(crate) error: Error,
+}
+
+/// Reads what the previous kernel handed over, and calls `each` for every domain.
+///
+/// The memory of it is freed.
+pub(crate) fn read(each: &mut dyn FnMut(Result<Arrived, Unreadable>) -> Result) -> Result {
+    let root = match kho::retrieve_subtree(abi::ENTRY_NAME) {
+        Ok(root) => root,
+        Err(e) if e == ENOENT => return Ok(()),
+        Err(e) => {
+            pr_err!("the root of what was handed over can't be had: {e:?}\n");
+            return Err(e);
+        }
+    };
+    let Ok((root, _)) = abi::Root::ref_from_prefix(&root) else {
+        pr_err!("the root of what was handed over is too short\n");
+        return Err(EIO);
+    };
+
+    if root.magic != abi::ROOT_MAGIC {
+        pr_err!(
+            "the root of what was handed over has no magic: {:#x}\n",
+            root.magic
+        );
+        return Err(EIO);
+    }
+    if root.major != abi::MAJOR {
+        pr_err!(
+            "what was handed over has version {}.{}, this kernel reads {}.x; \
+             its files are plain LUO sessions\n",
+            root.major,
+            root.minor,
+            abi::MAJOR
+        );
+        return Err(EIO);
+    }
+    match root.seal {
+        abi::SEAL_MAGIC => read_index(root, each),
+        0 => Ok(()),
+        seal => {
+            pr_err!("the root of what was handed over has no seal: {seal:#x}\n");
+            Err(EIO)
+        }
+    }
+}
+
+fn read_index(
+    root: &abi::Root,
+    each: &mut dyn FnMut(Result<Arrived, Unreadable>) -> Result,
+) -> Result {
+    let index = RestoredVmalloc::new(&root.index).inspect_err(|e| {
+        pr_err!("the index of what was handed over can't be had: {e:?}\n");
+    })?;
+    let count = usize::try_from(root.count)?;
+
+    if count > index.len() / size_of::<abi::Domain>() {
+        pr_err!("the index of what was handed over is too short for {count} domains\n");
+        return Err(EIO);
+    }
+    for entry in index.chunks_exact(size_of::<abi::Domain>()).take(count) {
+        let Ok((entry, _)) = abi::Domain::ref_from_prefix(entry) else {
+            return Err(EIO);
+        };
+
+        each(read_domain(entry))?;
+    }
+    Ok(())
+}
+
+fn read_domain(entry: &abi::Domain) -> Result<Arrived, Unreadable> {
+    let unreadable = |why, error| Unreadable {
+        name: None,
+        why,
+        at: 0,
+        error,
+    };
+    let area = RestoredVmalloc::new(&entry.stream)
+        .map_err(|e| unreadable("its memory can't be had", e))?;
+    let stream = usize::try_from(entry.len)
+        .ok()
+        .and_then(|len| area.get(..len))
+        .ok_or_else(|| unreadable("its stream is longer than its memory", EIO))?;
+
+    Reader::new(stream).domain()
+}
+
+/// Reads the records of one domain.
+struct Reader<'a> {
+    stream: &'a [u8],
+    at: usize,
+    records: u32,
+}
+
+impl<'a> Reader<'a> {
+    fn new(stream: &'a [u8]) -> Self {
+        Self {
+            stream,
+            at: 0,
+            records: 0,
+        }
+    }
+
+    fn domain(mut self) -> Result<Arrived, Unreadable> {
+        let mut arrived = None;
+
+        match self.records(&mut arrived) {
+            Ok(()) => arrived.ok_or(Unreadable {
+                name: None,
+                why: "it has no record of the domain",
+                at: 0,
+                error: EIO,
+            }),
+            Err((why, error)) => Err(Unreadable {
+                name: arrived.map(|arrived| arrived.name),
+                why,
+                at: self.at,
+                error,
+            }),
+        }
+    }
+
+    /// Reads up to the end of the stream; what was read of the domain until then is in `arrived`.
+    fn records(&mut self, arrived: &mut Option<Arrived>) -> Result<(), (&'static str, Error)> {
+        // Every token has a file of its own.
+        let mut tokens = RBTree::new();
+
+        loop {
+            let (header, rest) = self
+                .stream
+                .get(self.at..)
+                .and_then(|rest| abi::Record::ref_from_prefix(rest).ok())
+                .ok_or(("it ends without a record of the end", EIO))?;
+            let padded = usize::try_from(header.len)
+                .ok()
+                .and_then(|len| len.checked_next_multiple_of(abi::RECORD_ALIGN))
+                .and_then(|padded| rest.get(..padded))
+                .ok_or(("a record is longer than the stream", EIO))?;
+            let (payload, padding) = padded
+                .split_at_checked(header.len as usize)
+                .ok_or(("a record is longer than the stream", EIO))?;
+
+            if padding.iter().any(|&byte| byte != 0) {
+                return Err(("something follows a record", EIO));
+            }
+            match (header.kind, arrived.as_mut()) {
+                (abi::RECORD_DOMAIN, None) => *arrived = Some(domain(payload)?),
+                (abi::RECORD_DOMAIN, Some(_)) => {
+                    return Err(("there are two records of the domain", EIO));
+                }
+                (_, None) => return Err(("its first record is not that of the domain", EIO)),
+                (abi::RECORD_FILE, Some(arrived)) => file(payload, arrived, &mut tokens)?,
+                (abi::RECORD_END, Some(_)) => return self.end(payload, rest.len() - padded.len()),
+                _ if header.flags & abi::RECORD_MUST_UNDERSTAND != 0 => {
+                    return Err(("a record has a type that this kernel doesn't know", EIO));
+                }
+                _ => {}
+            }
+            self.at += size_of::<abi::Record>() + padded.len();
+            self.records += 1;
+        }
+    }
+
+    fn end(&self, payload: &[u8], left: usize) -> Result<(), (&'static str, Error)> {
+        let end = abi::EndRecord::ref_from_bytes(payload)
+            .map_err(|_| ("the record of the end has another length", EIO))?;
+
+        if end.count != self.records {
+            return Err(("there are more or fewer records than its end says", EIO));
+        }
+        if left != 0 {
+            return Err(("something follows its end", EIO));
+        }
+        Ok(())
+    }
+}
+
+fn domain(payload: &[u8]) -> Result<Arrived, (&'static str, Error)> {
+    let (record, names) = abi::DomainRecord::ref_from_prefix(payload)
+        .map_err(|_| ("the record of the domain is too short", EIO))?;
+    let (name, session) = names
+        .split_at_checked(record.name_len.into())
+        .filter(|(_, session)| session.len() == usize::from(record.session_len))
+        .ok_or((
+            "the names of the domain and its session have other lengths",
+            EIO,
+        ))?;
+    let name = Name::of_domain(name).map_err(|e| ("the name of the domain is illegal", io(e)))?;
+    let legal = session.is_empty()
+        || session.len() <= abi::SESSION_NAME_MAX
+            && session.starts_with(abi::SESSION_PREFIX.to_bytes())
+            && session.iter().all(|c| c.is_ascii_graphic());
+
+    if !legal {
+        return Err(("the name of its session is illegal", EIO));
+    }
+    let session = match session {
+        [] => None,
+        session => Some(Name::of_session(session).map_err(|e| ("no memory", e))?),
+    };
+    let options = || {
+        let mode = u16::try_from(record.mode).ok()?;
+
+        (mode & !kernel::fs::Mode::ALL == 0).then_some(Options {
+            uid: Kuid::from_val(record.uid)?,
+            gid: Kgid::from_val(record.gid)?,
+            mode,
+            max_fds: record.max_fds,
+        })
+    };
+
+    Ok(Arrived {
+        name,
+        session,
+        options: options().ok_or(("the owner or mode of the domain is illegal", EIO))?,
+        files: RBTree::new(),
+    })
+}
+
+fn file(
+    payload: &[u8],
+    arrived: &mut Arrived,
+    tokens: &mut RBTree<u64, ()>,
+) -> Result<(), (&'static str, Error)> {
+    let (record, name) = abi::FileRecord::ref_from_prefix(payload)
+        .map_err(|_| ("the record of a file is too short", EIO))?;
+
+    if name.len() != usize::from(record.name_len) {
+        return Err(("the name of a file has another length", EIO));
+    }
+    if record.size > i64::MAX as u64 {
+        return Err(("the size of a file is too large", EIO));
+    }
+    let name = Name::of_file(name).map_err(|e| ("the name of a file is illegal", io(e)))?;
+    let file = File {
+        token: record.token,
+        size: record.size,
+    };
+
+    if arrived.files.get(&name).is_some() {
+        return Err(("two files have the same name", EIO));
+    }
+    let twice = tokens
+        .try_create_and_insert(record.token, (), GFP_KERNEL)
+        .map_err(|e| ("no memory", e))?;
+    if twice.is_some() {
+        return Err(("two files have the same token", EIO));
+    }
+    arrived
+        .files
+        .try_create_and_insert(name, file, GFP_KERNEL)
+        .map_err(|e| ("no memory", e))?;
+    Ok(())
+}
+
+/// What is illegal in a name that was handed over is no invalid argument of anybody here.
+fn io(e: Error) -> Error {
+    if e == EINVAL {
+        EIO
+    } else {
+        e
+    }
+}

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The tree of a domain, and its files `state` and `error`.
+
+use crate::{
+    domain::{
+        Domain,
+        Entry,
+        Failure, //
+    },
+    name::{
+        command,
+        Name,
+        COMMAND_MAX, //
+    },
+    options::Options,
+    preserve::{
+        FdPreserve,
+        FdRestore,
+        FdUnpreserve, //
+    },
+    registry::registry,
+    sb::KexecFs,
+    state::Event,
+};
+use kernel::{
+    cred::Credential,
+    fs::{
+        file::{
+            LocalFile,
+            Offset, //
+        },
+        file_ops::poll,
+        Dentry,
+        File,
+        FileOperations,
+        FileOps,
+        Inode,
+        InodeOperations,
+        InodeOps,
+        Mode,
+        NewInode,
+        SetAttr,
+        SuperBlock,
+        Unlink,
+        WriteFile, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        poll::PollTable,
+        Arc,
+        Mutex, //
+    },
+    uaccess::{
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
+
+/// What an inode is.
+pub(crate) enum Node {
+    /// The root: its owner and mode are those of the domain.
+    Root,
+    /// A control file, or the directory `fd_restore`.
+    Control,
+    /// `fd_restore/NAME`.
+    Entry(Arc<Entry>),
+}
+
+const STATE: &CStr = c"state";
+const ERROR: &CStr = c"error";
+const FD_PRESERVE: &CStr = c"fd_preserve";
+const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
+const FD_RESTORE: &CStr = c"fd_restore";
+
+/// The dentries of a mounted domain that change, or that others are told of.
+pub(crate) struct Entries {
+    state: ARef<Dentry<KexecFs>>,
+    error: ARef<Dentry<KexecFs>>,
+    fd_restore: ARef<Dentry<KexecFs>>,
+}
+
+impl Entries {
+    /// Builds the tree below `root`.
+    pub(crate) fn make(
+        sb: &SuperBlock<KexecFs>,
+        root: &Dentry<KexecFs>,
+        domain: &Domain,
+    ) -> Result<Arc<Self>> {
+        let options = domain.options();
+        let file = |name, permissions, ops| -> Result<ARef<Dentry<KexecFs>>> {
+            let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
+            let mut inode = NewInode::new(sb, Mode::reg(permissions), node)?;
+
+            inode.set_owner(options.uid, options.gid);
+            inode.set_inode_ops(InodeOps::file::<Control>());
+            inode.set_file_ops(ops);
+            Ok(root.start_creating(name)?.make_persistent(inode))
+        };
+        let state = file(STATE, 0o644, FileOps::new::<StateFile>())?;
+        let error = file(ERROR, 0o444, FileOps::new::<ErrorFile>())?;
+
+        file(FD_PRESERVE, 0o600, FileOps::new::<FdPreserve>())?;
+        file(FD_UNPRESERVE, 0o200, FileOps::new::<FdUnpreserve>())?;
+
+        let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
+        let mut inode = NewInode::new(sb, Mode::dir(0o700), node)?;
+
+        inode.set_owner(options.uid, options.gid);
+        inode.set_nlink(2);
+        inode.set_inode_ops(InodeOps::dir::<RestoreDir>());
+        inode.set_file_ops(FileOps::simple_dir());
+        let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode);
+
+        for entry in domain.restorable()?.iter() {
+            let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
+            let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
+
+            inode.set_owner(options.uid, options.gid);
+            inode.set_size(entry.size.try_into()?);
+            inode.set_inode_ops(InodeOps::file::<Control>());
+            inode.set_file_ops(FileOps::new::<FdRestore>());
+            fd_restore
+                .start_creating(entry.name.as_c_str())?
+                .make_persistent(inode);
+        }
+        let entries = Self {
+            state,
+            error,
+            fd_restore,
+        };
+
+        Ok(Arc::new(entries, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Removes `fd_restore/NAME`. Takes the lock of the directory.
+    pub(crate) fn forget(&self, name: &Name) {
+        self.fd_restore.remove_by_name(name.as_c_str());
+    }
+
+    /// Tells those who watch `state`.
+    pub(crate) fn state_has_changed(&self) {
+        self.state.fsnotify_modify();
+    }
+
+    /// Tells those who watch `error`.
+    pub(crate) fn error_has_changed(&self) {
+        self.error.fsnotify_modify();
+    }
+}
+
+/// Makes the root directory.
+pub(crate) fn new_root(sb: &SuperBlock<KexecFs>, options: &Options) -> Result<NewInode<KexecFs>> {
+    let node = KBox::new(Node::Root, GFP_KERNEL_ACCOUNT)?;
+    let mut root = NewInode::new(sb, Mode::dir(options.mode), node)?;
+
+    root.set_owner(options.uid, options.gid);
+    // Its name, its "." and the ".." of fd_restore.
+    root.set_nlink(3);
+    root.set_inode_ops(InodeOps::dir::<Root>());
+    root.set_file_ops(FileOps::simple_dir());
+    Ok(root)
+}
+
+/// Gives the tree of a mounted domain the owner and mode of `options`.
+pub(crate) fn change_owner(root: &Dentry<KexecFs>, domain: &Domain, options: &Options) -> Result {
+    let set = |dentry: &Dentry<KexecFs>| {
+        if let Some(inode) = dentry.inode() {
+            inode.lock().set_owner(options.uid, options.gid);
+        }
+    };
+
+    if let Some(inode) = root.inode() {
+        let mut inode = inode.lock();
+
+        inode.set_owner(options.uid, options.gid);
+        inode.set_mode(Mode::dir(options.mode));
+    }
+    for name in [STATE, ERROR, FD_PRESERVE, FD_UNPRESERVE, FD_RESTORE] {
+        let dentry = root.lookup_noperm_positive_unlocked(name)?;
+
+        set(&dentry);
+    }
+    let fd_restore = root.lookup_noperm_positive_unlocked(FD_RESTORE)?;
+
+    for entry in domain.restorable()?.iter() {
+        // One that is released meanwhile needs no owner.
+        if let Ok(dentry) = fd_restore.lookup_noperm_positive_unlocked(entry.name.as_c_str()) {
+            set(&dentry);
+        }
+    }
+    Ok(())
+}
+
+/// The root directory.
+struct Root;
+
+#[vtable]
+impl InodeOperations for Root {
+    type FileSystem = KexecFs;
+
+    fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
+        let _inside = registry()?.enter()?;
+
+        attr.prepare()?;
+        let root: ARef<Dentry<KexecFs>> = attr.dentry().into();
+        let inode = root.inode().ok_or(ENOENT)?;
+
+        inode.sb().info().change_root(|| {
+            attr.copy();
+            (inode.uid(), inode.gid(), inode.mode().permissions())
+        })
+    }
+}
+
+/// A control file. Its owner and mode can be changed, and hold until the domain is unmounted.
+struct Control;
+
+#[vtable]
+impl InodeOperations for Control {
+    type FileSystem = KexecFs;
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        set_attributes(attr)
+    }
+}
+
+/// The directory `fd_restore`.
+struct RestoreDir;
+
+#[vtable]
+impl InodeOperations for RestoreDir {
+    type FileSystem = KexecFs;
+
+    fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
+        let inode = unlink.dentry().inode().ok_or(ENOENT)?;
+        let Node::Entry(entry) = inode.data() else {
+            return Err(EPERM);
+        };
+        let domain = inode.sb().info();
+
+        match registry()?.enter() {
+            Ok(_inside) => domain.release(entry),
+            Err(e) => Err(Failure::new(e, "a reboot is under way")),
+        }
+        .map_err(|failure| report(&domain, failure.of_file(&entry.name)))?;
+        domain.note(None);
+        unlink.simple_unlink()
+    }
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        set_attributes(attr)
+    }
+}
+
+/// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
+fn set_attributes(mut attr: SetAttr<'_, KexecFs>) -> Result {
+    attr.ignore_size();
+    attr.prepare()?;
+    attr.copy();
+    Ok(())
+}
+
+// What all control files share.
+
+/// Refuses who isn't who opened the file: a privileged program may have inherited it.
+pub(crate) fn check_subject(file: &LocalFile) -> Result {
+    if file.cred().is_same_subject(&Credential::current()) {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+/// Says why a command failed, in the log and in the domain.
+pub(crate) fn report(domain: &Domain, failure: Failure) -> Error {
+    let error = failure.error;
+
+    if domain.messages.ratelimit(c"kexecfs") {
+        let errno = error.name().unwrap_or(c"?");
+
+        match &failure.file {
+            Some(file) => pr_info!("{}: {file}: {}: {errno}\n", domain.name, failure.reason),
+            None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
+        }
+    }
+    domain.note(Some(failure));
+    error
+}
+
+/// An open control file that is read as text.
+#[pin_data]
+pub(crate) struct OpenText {
+    pub(crate) domain: Arc<Domain>,
+    /// The text as it was when reading began.
+    #[pin]
+    text: Mutex<KVVec<u8>>,
+    /// How often the text had changed by then.
+    seen: Atomic<u32>,
+}
+
+impl OpenText {
+    pub(crate) fn new(inode: &Inode<KexecFs>) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                domain: inode.sb().info().into(),
+                text <- new_mutex!(KVVec::new(), "OpenText::text"),
+                seen: Atomic::new(u32::MAX),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Reads the text that `make` makes, anew at position 0.
+    pub(crate) fn read(
+        &self,
+        file: &LocalFile,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+        make: impl FnOnce(&mut KVVec<u8>) -> Result,
+    ) -> Result<usize> {
+        check_subject(file)?;
+        if *pos == 0 {
+            let mut text = KVVec::new();
+
+            make(&mut text)?;
+            *self.text.lock() = text;
+        }
+        // Only this open file's own lock is held while the page of the reader may be waited for.
+        to.write_slice_file(&self.text.lock(), pos)
+    }
+
+    /// Which events there are, if the text has changed `changes` times so far.
+    fn poll(&self, changes: u32) -> u32 {
+        if self.seen.load(Relaxed) == changes {
+            0
+        } else {
+            poll::IN | poll::PRI
+        }
+    }
+}
+
+/// Reads the one command of a write.
+///
+/// # Errors
+///
+/// `EINVAL` if it is longer than any command, `EFAULT`.
+pub(crate) fn read_command<'a>(
+    from: &mut UserSliceReader,
+    buf: &'a mut [u8; COMMAND_MAX],
+) -> Result<&'a [u8]> {
+    let buf = buf.get_mut(..from.len()).ok_or(EINVAL)?;
+
+    from.read_slice(buf)?;
+    Ok(command(buf))
+}
+
+/// `state`: shows the state, takes events.
+pub(crate) struct StateFile;
+
+#[vtable]
+impl FileOperations for StateFile {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenText>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        OpenText::new(inode)
+    }
+
+    fn read(
+        open: Pin<&OpenText>,
+        file: &LocalFile,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        open.read(file, to, pos, |text| {
+            open.seen.store(open.domain.state_changes(), Relaxed);
+            text.extend_from_slice(open.domain.state().as_str().as_bytes(), GFP_KERNEL_ACCOUNT)?;
+            Ok(text.push(b'\n', GFP_KERNEL_ACCOUNT)?)
+        })
+    }
+
+    fn write(
+        open: Pin<&OpenText>,
+        file: &WriteFile<'_>,
+        from: &mut UserSliceReader,
+    ) -> Result<usize> {
+        let len = from.len();
+        let mut buf = [0; COMMAND_MAX];
+        let word = read_command(from, &mut buf);
+        let domain = &open.domain;
+        let result = match (check_subject(file), word.and_then(Event::from_bytes)) {
+            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (_, Err(e)) => Err(Failure::new(
+                e,
+                "no event, which are: prepare, cancel, finish",
+            )),
+            (Ok(()), Ok(event)) => match registry()?.enter() {
+                Ok(_inside) => domain.event(event),
+                Err(e) => Err(Failure::new(e, "a reboot is under way")),
+            },
+        };
+
+        result.map_err(|failure| report(domain, failure))?;
+        domain.note(None);
+        Ok(len)
+    }
+
+    fn poll(open: Pin<&OpenText>, file: &File, table: PollTable<'_>) -> u32 {
+        table.register_wait(file, open.domain.changed());
+        open.poll(open.domain.state_changes())
+    }
+}
+
+/// `error`: shows why the last command failed.
+pub(crate) struct ErrorFile;
+
+#[vtable]
+impl FileOperations for ErrorFile {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenText>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        OpenText::new(inode)
+    }
+
+    fn read(
+        open: Pin<&OpenText>,
+        file: &LocalFile,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        open.read(file, to, pos, |text| {
+            open.seen.store(open.domain.error_changes(), Relaxed);
+            open.domain.error_line(text)
+        })
+    }
+
+    fn poll(open: Pin<&OpenText>, file: &File, table: PollTable<'_>) -> u32 {
+        table.register_wait(file, open.domain.changed());
+        open.poll(open.domain.error_changes())
+    }
+}

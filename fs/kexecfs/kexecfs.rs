@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! kexecfs: a file system that carries open files across kexec.
+//!
+//! Every mount is one preservation domain. `super.rs` mounts it, `inode.rs` makes its tree,
+//! `preserve.rs` takes descriptors and gives them back, `domain.rs` is what all these act on.
+//! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
+//! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are the
+//! words that a user writes.
+//!
+//! User documentation: `Documentation/filesystems/kexecfs/kexecfs.rst`.
+
+#![forbid(unsafe_code)]
+
+mod domain;
+mod handover;
+mod inode;
+mod name;
+mod options;
+mod preserve;
+mod registry;
+mod state;
+
+#[path = "super.rs"]
+mod sb;
+
+use kernel::{
+    fs::Registration,
+    kho,
+    liveupdate,
+    prelude::*, //
+};
+
+module! {
+    type: KexecFsModule,
+    name: "kexecfs",
+    authors: ["The kexecfs authors"],
+    description: "File system that carries open files across kexec",
+    license: "GPL",
+}
+
+struct KexecFsModule {
+    _registration: Option<Registration<sb::KexecFs>>,
+}
+
+impl kernel::Module for KexecFsModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        let off = if !kho::is_enabled() {
+            Some("kho=on")
+        } else if !liveupdate::enabled() {
+            Some("liveupdate=on")
+        } else {
+            None
+        };
+
+        if let Some(option) = off {
+            pr_info!("not registered: nothing is handed over without {option}\n");
+            return Ok(Self {
+                _registration: None,
+            });
+        }
+        registry::Registry::start()?;
+        Ok(Self {
+            // Last: a mount can follow at once.
+            _registration: Some(sb::KEXECFS.register()?),
+        })
+    }
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Names of domains and of files, and the commands that hold them.
+
+use core::cmp::Ordering;
+use kernel::{
+    crypto::sha256,
+    fmt::{
+        self,
+        Write as _, //
+    },
+    kho::abi::kexecfs as abi,
+    prelude::*,
+    str::{
+        BStr,
+        Formatter, //
+    },
+};
+
+/// The longest command: a descriptor, a space, a name and a newline.
+pub(crate) const COMMAND_MAX: usize = 10 + 1 + abi::NAME_MAX + 1;
+
+/// The size of the hash in the name of a session, in bytes.
+const HASH_BYTES: usize = 128 / 8;
+
+/// A name of at most [`abi::NAME_MAX`] bytes that can be the name of a directory entry.
+pub(crate) struct Name {
+    /// With a NUL at its end and nowhere else.
+    buf: KVec<u8>,
+}
+
+impl Name {
+    /// Checks the name of a preserved file.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is empty or too long, "." or "..", or has a slash or a control character.
+    pub(crate) fn of_file(name: &[u8]) -> Result<Self> {
+        Self::new(name, |c| c >= b' ' && c != 0x7f)
+    }
+
+    /// Checks the name of a domain.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is empty or too long, ".", ".." or "none", or has anything but printable ASCII
+    /// without space and slash.
+    pub(crate) fn of_domain(name: &[u8]) -> Result<Self> {
+        if name == b"none" {
+            return Err(EINVAL);
+        }
+        Self::new(name, |c| c.is_ascii_graphic())
+    }
+
+    /// The name of a file for which none was given.
+    pub(crate) fn of_fd(fd: u32) -> Result<Self> {
+        Self::formatted(fmt!("{fd}"))
+    }
+
+    /// The name of a file whose record is missing: only its token is known.
+    pub(crate) fn of_token(token: u64) -> Result<Self> {
+        Self::formatted(fmt!("token-{token}"))
+    }
+
+    /// The name of a session, which the caller has checked.
+    pub(crate) fn of_session(name: &[u8]) -> Result<Self> {
+        Self::copied(name)
+    }
+
+    fn new(name: &[u8], allowed: impl Fn(u8) -> bool) -> Result<Self> {
+        let legal = (1..=abi::NAME_MAX).contains(&name.len())
+            && name != b"."
+            && name != b".."
+            && name.iter().all(|&c| c != b'/' && c != 0 && allowed(c));
+
+        if !legal {
+            return Err(EINVAL);
+        }
+        Self::copied(name)
+    }
+
+    fn formatted(args: fmt::Arguments<'_>) -> Result<Self> {
+        let mut text = [0; 32];
+        let mut f = Formatter::new(&mut text);
+
+        f.write_fmt(args)?;
+        let len = f.bytes_written();
+        Self::copied(text.get(..len).ok_or(EOVERFLOW)?)
+    }
+
+    fn copied(name: &[u8]) -> Result<Self> {
+        let mut buf = KVec::with_capacity(name.len() + 1, GFP_KERNEL_ACCOUNT)?;
+
+        buf.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
+        buf.push(0, GFP_KERNEL_ACCOUNT)?;
+        Ok(Self { buf })
+    }
+
+    /// A copy of the name.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        Self::copied(self.as_bytes())
+    }
+
+    /// The name as C takes it.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        CStr::from_bytes_with_nul(&self.buf).unwrap_or_default()
+    }
+
+    /// The bytes of the name.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.as_c_str().to_bytes()
+    }
+
+    /// The name of the LUO session of the domain with this name.
+    ///
+    /// `kexecfs:NAME` where that fits. Else as much of the beginning as fits, a slash, which no name
+    /// can hold, and a hash of the whole.
+    pub(crate) fn session(&self) -> Result<Name> {
+        let prefix = abi::SESSION_PREFIX.to_bytes();
+        let mut session = KVec::with_capacity(abi::SESSION_NAME_MAX + 1, GFP_KERNEL_ACCOUNT)?;
+
+        session.extend_from_slice(prefix, GFP_KERNEL_ACCOUNT)?;
+        if prefix.len() + self.as_bytes().len() <= abi::SESSION_NAME_MAX {
+            session.extend_from_slice(self.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+        } else {
+            let hash = sha256(self.as_bytes());
+            let room = abi::SESSION_NAME_MAX - prefix.len() - 1 - 2 * HASH_BYTES;
+
+            session.extend_from_slice(
+                self.as_bytes().get(..room).unwrap_or_default(),
+                GFP_KERNEL_ACCOUNT,
+            )?;
+            session.push(b'/', GFP_KERNEL_ACCOUNT)?;
+            for byte in hash.iter().take(HASH_BYTES) {
+                for digit in [byte >> 4, byte & 0xf] {
+                    let digit = char::from_digit(digit.into(), 16).unwrap_or_default();
+
+                    session.push(digit as u8, GFP_KERNEL_ACCOUNT)?;
+                }
+            }
+        }
+        session.push(0, GFP_KERNEL_ACCOUNT)?;
+        Ok(Name { buf: session })
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// For the log: bytes above ASCII are escaped.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(BStr::from_bytes(self.as_bytes()), f)
+    }
+}
+
+/// One command without the newline that may end it.
+pub(crate) fn command(written: &[u8]) -> &[u8] {
+    written.strip_suffix(b"\n").unwrap_or(written)
+}
+
+/// The descriptor and the name in a command `FD` or `FD NAME`.
+///
+/// # Errors
+///
+/// `EINVAL` if it isn't of that form, `EBADF` if the number is beyond all descriptors.
+pub(crate) fn fd_and_name(command: &[u8]) -> Result<(u32, Name)> {
+    let digits = command.iter().take_while(|c| c.is_ascii_digit()).count();
+    let (number, rest) = command.split_at_checked(digits).ok_or(EINVAL)?;
+
+    if number.is_empty() {
+        return Err(EINVAL);
+    }
+    let fd = number.iter().try_fold(0u32, |fd, digit| {
+        fd.checked_mul(10)?.checked_add(u32::from(digit - b'0'))
+    });
+    let name = match rest {
+        [] => None,
+        [b' ', name @ ..] => Some(Name::of_file(name)?),
+        _ => return Err(EINVAL),
+    };
+    let fd = fd.ok_or(EBADF)?;
+
+    Ok((fd, name.map_or_else(|| Name::of_fd(fd), Ok)?))
+}
+
+#[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
+#[kunit_tests(kexecfs_name)]
+mod tests {
+    use super::*;
+
+    fn long(len: usize) -> Result<KVec<u8>> {
+        Ok(KVec::from_elem(b'a', len, GFP_KERNEL)?)
+    }
+
+    #[test]
+    fn a_domain_has_printable_ascii() -> Result {
+        for name in [&b"vm1"[..], b"a", b"...", b"None", b"~!", b"web@3.service"] {
+            assert!(Name::of_domain(name)?.as_bytes() == name);
+        }
+        for name in [
+            &b""[..],
+            b".",
+            b"..",
+            b"none",
+            b"a b",
+            b"a/b",
+            b"a\tb",
+            b"\x7f",
+            b"\xc3\xa4",
+            b"a\0",
+        ] {
+            assert!(matches!(Name::of_domain(name), Err(e) if e == EINVAL));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_may_have_spaces_and_utf8() -> Result {
+        for name in [&b"none"[..], b" a b ", b"\xc3\xa4", b"\xff", b"-", b"5"] {
+            assert!(Name::of_file(name)?.as_bytes() == name);
+        }
+        for name in [
+            &b""[..],
+            b".",
+            b"..",
+            b"a/b",
+            b"a\nb",
+            b"\t",
+            b"\x7f",
+            b"\0",
+        ] {
+            assert!(matches!(Name::of_file(name), Err(e) if e == EINVAL));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_has_at_most_255_bytes() -> Result {
+        assert_eq!(Name::of_file(&long(255)?)?.as_bytes().len(), 255);
+        assert_eq!(Name::of_domain(&long(255)?)?.as_bytes().len(), 255);
+        assert!(Name::of_file(&long(256)?).is_err());
+        assert!(Name::of_domain(&long(256)?).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_session_has_the_name_or_a_hash() -> Result {
+        assert!(Name::of_domain(b"vm1")?.session()?.as_bytes() == b"kexecfs:vm1");
+
+        let fits = Name::of_domain(&long(55)?)?.session()?;
+        assert_eq!(fits.as_bytes().len(), 63);
+        assert!(!fits.as_bytes().contains(&b'/'));
+
+        let one = Name::of_domain(&long(56)?)?.session()?;
+        let other = Name::of_domain(&long(57)?)?.session()?;
+        assert_eq!(one.as_bytes().len(), 63);
+        assert!(one
+            .as_bytes()
+            .starts_with(b"kexecfs:aaaaaaaaaaaaaaaaaaaaaa/"));
+        assert!(one != other);
+        Ok(())
+    }
+
+    #[test]
+    fn a_command_ends_with_one_newline_or_none() {
+        assert!(command(b"a\n") == b"a");
+        assert!(command(b"a") == b"a");
+        assert!(command(b"a\n\n") == b"a\n");
+        assert!(command(b"\n") == b"");
+    }
+
+    #[test]
+    fn a_descriptor_comes_with_or_without_a_name() -> Result {
+        let (fd, name) = fd_and_name(b"5")?;
+        assert!(fd == 5 && name.as_bytes() == b"5");
+        let (fd, name) = fd_and_name(b"007")?;
+        assert!(fd == 7 && name.as_bytes() == b"7");
+        let (fd, name) = fd_and_name(b"5 ram of vm")?;
+        assert!(fd == 5 && name.as_bytes() == b"ram of vm");
+        let (_, name) = fd_and_name(b"5  a")?;
+        assert!(name.as_bytes() == b" a");
+        Ok(())
+    }
+
+    #[test]
+    fn another_command_is_einval() {
+        for bad in [
+            &b""[..],
+            b" 5",
+            b"5 ",
+            b"-1",
+            b"+5",
+            b"5x",
+            b"x",
+            b"5\tname",
+            b"5 a\nb",
+            b"5\n6",
+            b"0x5",
+        ] {
+            assert!(matches!(fd_and_name(bad), Err(e) if e == EINVAL));
+        }
+        assert!(matches!(fd_and_name(b"4294967296"), Err(e) if e == EBADF));
+    }
+}

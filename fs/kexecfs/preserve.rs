@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Descriptors in and out: `fd_preserve`, `fd_unpreserve` and `fd_restore/NAME`.
+
+use crate::{
+    domain::{
+        Domain,
+        Entry,
+        Failure, //
+    },
+    inode::{
+        check_subject,
+        read_command,
+        report,
+        Node,
+        OpenText, //
+    },
+    name::{
+        fd_and_name,
+        Name,
+        COMMAND_MAX, //
+    },
+    registry::registry,
+    sb::KexecFs,
+};
+use kernel::{
+    fmt::Write as _,
+    fs::{
+        file::{
+            flags,
+            fmode,
+            receive_fd,
+            LocalFile,
+            Offset, //
+        },
+        File,
+        FileOperations,
+        Inode,
+        WriteFile, //
+    },
+    liveupdate::HeldFile,
+    new_mutex,
+    prelude::*,
+    str::Formatter,
+    sync::{
+        aref::ARef,
+        Arc,
+        Mutex, //
+    },
+    uaccess::{
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
+
+/// `fd_preserve`: preserves a descriptor of the writer, lists what is preserved.
+pub(crate) struct FdPreserve;
+
+#[vtable]
+impl FileOperations for FdPreserve {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenText>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        OpenText::new(inode)
+    }
+
+    fn read(
+        open: Pin<&OpenText>,
+        file: &LocalFile,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        open.read(file, to, pos, |text| {
+            let _inside = registry()?.enter()?;
+
+            open.domain.for_each_preserved(|name, preserved| {
+                text.extend_from_slice(name.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+                text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
+                text.extend_from_slice(preserved.compatible.as_bytes(), GFP_KERNEL_ACCOUNT)?;
+                text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
+                push_number(text, preserved.size)?;
+                Ok(text.push(b'\n', GFP_KERNEL_ACCOUNT)?)
+            })
+        })
+    }
+
+    fn write(
+        open: Pin<&OpenText>,
+        file: &WriteFile<'_>,
+        from: &mut UserSliceReader,
+    ) -> Result<usize> {
+        let len = from.len();
+        let mut buf = [0; COMMAND_MAX];
+        let command = read_command(from, &mut buf).and_then(fd_and_name);
+        let domain = &open.domain;
+
+        match (check_subject(file), command) {
+            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (_, Err(e)) => Err(Failure::new(e, "no command, which is: FD or FD NAME")),
+            (Ok(()), Ok((fd, name))) => {
+                preserve(domain, file, fd, &name).map_err(|failure| failure.of_file(&name))
+            }
+        }
+        .map_err(|failure| report(domain, failure))?;
+        domain.note(None);
+        Ok(len)
+    }
+}
+
+/// Preserves the descriptor `fd` of the current process.
+fn preserve(domain: &Domain, control: &WriteFile<'_>, fd: u32, name: &Name) -> Result<(), Failure> {
+    let file = control.fget(fd).map_err(|e| {
+        if e == ELOOP {
+            Failure::new(EOPNOTSUPP, "LUO has no handler for this kind of file")
+        } else {
+            Failure::new(e, "there is no such descriptor")
+        }
+    })?;
+
+    // Who was given a file to read must not come back with it to write.
+    if file.f_mode() & (fmode::READ | fmode::WRITE) != fmode::READ | fmode::WRITE {
+        return Err(Failure::new(EBADF, "it isn't open for reading and writing"));
+    }
+    inside(|| domain.reserve(name))?;
+
+    // Outside the gate and without a lock: a writer may keep the file as long as it likes.
+    let preserved = hold(file).and_then(|held| inside(|| domain.preserve(name, held)));
+
+    preserved.inspect_err(|_| domain.unreserve(name))
+}
+
+fn hold(file: ARef<File>) -> Result<HeldFile, Failure> {
+    HeldFile::hold(file).map_err(|e| {
+        if e == EOPNOTSUPP {
+            Failure::new(e, "LUO has no handler for this kind of file")
+        } else if e == EBUSY {
+            Failure::new(e, "it is preserved already, here or elsewhere")
+        } else {
+            Failure::new(e, "it could not be held")
+        }
+    })
+}
+
+/// Calls `f` inside the gate.
+fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let _inside = registry()?
+        .enter()
+        .map_err(|e| Failure::new(e, "a reboot is under way"))?;
+
+    f()
+}
+
+/// Appends a number in decimal.
+fn push_number(text: &mut KVVec<u8>, number: u64) -> Result {
+    let mut buf = [0; 20];
+    let mut f = Formatter::new(&mut buf);
+
+    write!(f, "{number}")?;
+    let len = f.bytes_written();
+    text.extend_from_slice(buf.get(..len).ok_or(EOVERFLOW)?, GFP_KERNEL_ACCOUNT)?;
+    Ok(())
+}
+
+/// `fd_unpreserve`: takes a preserved file back.
+pub(crate) struct FdUnpreserve;
+
+#[vtable]
+impl FileOperations for FdUnpreserve {
+    type FileSystem = KexecFs;
+    type Data = Arc<Domain>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        Ok(inode.sb().info().into())
+    }
+
+    fn write(
+        domain: kernel::sync::ArcBorrow<'_, Domain>,
+        file: &WriteFile<'_>,
+        from: &mut UserSliceReader,
+    ) -> Result<usize> {
+        let len = from.len();
+        let mut buf = [0; COMMAND_MAX];
+        let name = read_command(from, &mut buf).and_then(Name::of_file);
+
+        match (check_subject(file), name) {
+            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (_, Err(e)) => Err(Failure::new(e, "no name of a file")),
+            (Ok(()), Ok(name)) => {
+                inside(|| domain.unpreserve(&name)).map_err(|failure| failure.of_file(&name))
+            }
+        }
+        .map_err(|failure| report(&domain, failure))?;
+        domain.note(None);
+        Ok(len)
+    }
+}
+
+/// `fd_restore/NAME`: gives the reader a descriptor.
+pub(crate) struct FdRestore;
+
+/// An open `fd_restore/NAME`.
+#[pin_data]
+pub(crate) struct OpenEntry {
+    domain: Arc<Domain>,
+    entry: Arc<Entry>,
+    /// The number of the descriptor, once it is in the reader's table, and a newline. It is kept,
+    /// since a shell reads byte by byte.
+    #[pin]
+    text: Mutex<KVVec<u8>>,
+}
+
+#[vtable]
+impl FileOperations for FdRestore {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenEntry>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        let Node::Entry(entry) = inode.data() else {
+            return Err(EINVAL);
+        };
+
+        KBox::pin_init(
+            pin_init!(OpenEntry {
+                domain: inode.sb().info().into(),
+                entry: entry.clone(),
+                text <- new_mutex!(KVVec::new(), "OpenEntry::text"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    fn read(
+        open: Pin<&OpenEntry>,
+        file: &LocalFile,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        check_subject(file)?;
+        let mut text = open.text.lock();
+
+        if text.is_empty() {
+            let mut number = KVVec::with_capacity(20, GFP_KERNEL_ACCOUNT)?;
+            let fd = restore(&open, file)
+                .map_err(|failure| report(&open.domain, failure.of_file(&open.entry.name)))?;
+
+            push_number(&mut number, fd.into())?;
+            number.push(b'\n', GFP_KERNEL_ACCOUNT)?;
+            *text = number;
+        } else if open.entry.is_released() {
+            return Err(ESTALE);
+        }
+        to.write_slice_file(&text, pos)
+    }
+}
+
+/// Puts the file into the table of the current process.
+fn restore(open: &OpenEntry, control: &LocalFile) -> Result<u32, Failure> {
+    let file = inside(|| open.domain.retrieve(&open.entry))?;
+
+    receive_fd(&file, control.flags() & flags::O_CLOEXEC)
+        .map_err(|e| Failure::new(e, "the descriptor could not be made"))
+}

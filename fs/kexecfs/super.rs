@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Mounts: the superblock of a domain.
+
+use crate::{
+    domain::Domain,
+    inode::{
+        change_owner,
+        new_root,
+        Entries,
+        Node, //
+    },
+    name::Name,
+    options::{
+        Given,
+        PARAMETERS, //
+    },
+    registry::{
+        registry,
+        Mounting, //
+    },
+};
+use kernel::{
+    errorfc,
+    fs::{
+        param,
+        registration::flags,
+        sb::iflags,
+        FileSystem,
+        FileSystemType,
+        FsContext,
+        KillSuper,
+        NewSuperBlock,
+        SuperBlock, //
+    },
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::Arc,
+};
+
+/// The type of file system.
+pub(crate) static KEXECFS: FileSystemType<KexecFs> = FileSystemType::new();
+
+/// "kxfs" in ASCII.
+const MAGIC: u32 = 0x6b78_6673;
+
+/// kexecfs.
+pub(crate) struct KexecFs;
+
+/// What a mount gathers.
+#[derive(Default)]
+pub(crate) struct Context {
+    given: Given,
+    /// Keeps the domain until the superblock does.
+    mounting: Option<Mounting>,
+}
+
+#[vtable]
+impl FileSystem for KexecFs {
+    type Context = Context;
+    type Info = Arc<Domain>;
+    type InodeData = KBox<Node>;
+
+    const NAME: &'static CStr = c"kexecfs";
+    const FLAGS: i32 = flags::ALLOW_IDMAP;
+    const PARAMETERS: param::Parameters = PARAMETERS.parameters();
+
+    fn init_fs_context(_fc: &FsContext<'_, Self>) -> Result<KBox<Context>> {
+        Ok(KBox::new(Context::default(), GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result {
+        fc.context()?.given.set(opt, value).inspect_err(|_| {
+            errorfc!(fc, "kexecfs: mode= is at most 07777");
+        })
+    }
+
+    fn get_tree(fc: &mut FsContext<'_, Self>) -> Result {
+        let Some(source) = fc.source() else {
+            errorfc!(fc, "kexecfs: no source: it is the name of the domain");
+            return Err(EINVAL);
+        };
+        let name = Name::of_domain(source.to_bytes()).inspect_err(|&e| {
+            if e == EINVAL {
+                errorfc!(
+                    fc,
+                    "kexecfs: illegal source '{source}': a domain has 1 to 255 bytes of printable \
+                     ASCII without space and '/', and isn't '.', '..' or 'none'"
+                );
+            }
+        })?;
+        let mounting = registry()?.find(name).inspect_err(|&e| {
+            if e == EIO {
+                errorfc!(
+                    fc,
+                    "kexecfs: what was handed over as '{source}' can't be read"
+                );
+            }
+        })?;
+        let domain = mounting.domain.clone();
+
+        fc.context()?.mounting = Some(mounting);
+        let new = fc.get_tree_keyed(domain.clone())?;
+
+        fc.context()?.mounting = None;
+        let live = domain.options();
+
+        if !new && fc.context()?.given.over(live) != live {
+            errorfc!(
+                fc,
+                "kexecfs: '{}' is mounted with other options: mount it without, or remount",
+                domain.name
+            );
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    fn fill_super(sb: &NewSuperBlock<'_, Self>, fc: &mut FsContext<'_, Self>) -> Result {
+        let domain = sb.info();
+
+        // First of all: `kill_sb` follows in any case.
+        registry()?.mounted(&domain);
+
+        let options = fc.context()?.given.over(domain.options());
+
+        set_options(fc, &domain, || domain.set_options(options))?;
+        sb.set_magic(MAGIC);
+        sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
+        let root = sb.make_root(new_root(sb, &options)?)?;
+        let entries = Entries::make(sb, root, &domain)?;
+
+        domain.set_entries(Some(entries));
+        Ok(())
+    }
+
+    fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {
+        let domain = sb.info();
+        let options = fc.context()?.given.over(domain.options());
+        let root = sb.root().ok_or(EINVAL)?;
+        let _inside = registry()?.enter()?;
+
+        if options == domain.options() {
+            return Ok(());
+        }
+        set_options(fc, &domain, || domain.set_options(options))?;
+        change_owner(root, &domain, &options)
+    }
+
+    fn show_options(sb: &SuperBlock<Self>, m: &SeqFile) -> Result {
+        seq_print!(m, "{}", sb.info().options());
+        Ok(())
+    }
+
+    fn kill_sb(sb: KillSuper<'_, Self>) {
+        sb.info().set_entries(None);
+        let domain = sb.kill_anon_super();
+
+        if let Ok(registry) = registry() {
+            registry.unmounted(&domain);
+        }
+    }
+}
+
+/// Calls `set`, and tells the mounter why it failed.
+fn set_options(
+    fc: &FsContext<'_, KexecFs>,
+    domain: &Domain,
+    set: impl FnOnce() -> Result,
+) -> Result {
+    set().inspect_err(|&e| {
+        if e == EBUSY {
+            errorfc!(
+                fc,
+                "kexecfs: '{}' is prepared, its options are fixed",
+                domain.name
+            );
+        } else if e == EINVAL {
+            errorfc!(
+                fc,
+                "kexecfs: max_fds= is below what '{}' holds",
+                domain.name
+            );
+        }
+    })
+}
