@@ -301,17 +301,23 @@ pub(crate) struct OpenText {
     /// The text as it was when reading began.
     #[pin]
     text: Mutex<KVVec<u8>>,
-    /// How often the text had changed by then.
+    /// How often the text had changed by then, or when the file was opened.
     seen: Atomic<u32>,
 }
 
 impl OpenText {
-    pub(crate) fn new(inode: &Inode<KexecFs>) -> Result<Pin<KBox<Self>>> {
+    /// Opens a text that has changed as often as `changes` tells.
+    pub(crate) fn new(
+        inode: &Inode<KexecFs>,
+        changes: impl FnOnce(&Domain) -> u32,
+    ) -> Result<Pin<KBox<Self>>> {
+        let domain: Arc<Domain> = inode.sb().info().into();
+
         KBox::pin_init(
             pin_init!(Self {
-                domain: inode.sb().info().into(),
+                seen: Atomic::new(changes(&domain)),
+                domain,
                 text <- new_mutex!(KVVec::new(), "OpenText::text"),
-                seen: Atomic::new(u32::MAX),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -370,7 +376,7 @@ impl FileOperations for StateFile {
     type Data = Pin<KBox<OpenText>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode)
+        OpenText::new(inode, Domain::state_changes)
     }
 
     fn read(
@@ -427,7 +433,7 @@ impl FileOperations for ErrorFile {
     type Data = Pin<KBox<OpenText>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode)
+        OpenText::new(inode, Domain::error_changes)
     }
 
     fn read(

@@ -62,7 +62,7 @@ impl FileOperations for FdPreserve {
     type Data = Pin<KBox<OpenText>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode)
+        OpenText::new(inode, |_| 0)
     }
 
     fn read(
