@@ -14,13 +14,13 @@
 //! # Locking
 //!
 //! All functions may sleep, and none waits for reboot(2): once LUO has begun to write down what is
-//! handed over, whatever would change it or look at it gives [`EBUSY`], for good if the kexec
-//! succeeds.
+//! handed over, whatever would change it gives [`EBUSY`], for good if the kexec succeeds.
 //!
-//! Of LUO's locks only [`HeldFile::hold`] takes none; it waits for the inode's lock, as long as
-//! whoever writes to the file makes it wait. So nothing should be locked around it that others
-//! need. The rest orders its own locks below those of the callers. That does not hold for the
-//! closures and traits that are called from here: each says what is locked around it.
+//! None may be called with the caller's `mmap_lock` held. Apart from that, LUO's locks come below
+//! those of the callers; what is called back from here says which of them is held around it.
+//!
+//! [`HeldFile::hold`] takes none of LUO's locks. It waits for the lock of the inode, for as long as
+//! another user of the file likes. So no lock may be held around it that others need.
 //!
 //! # Not supported
 //!
@@ -66,7 +66,7 @@ pub fn enabled() -> bool {
 /// Reads the sessions that the previous kernel handed over, unless that was done before.
 ///
 /// This calls the [`SessionOwner`]s, so it cannot be called by them. No lock may be held that they
-/// take.
+/// take. Not before `late_initcall` (level 7) is over: until then handlers are registered.
 ///
 /// # Errors
 ///
@@ -194,7 +194,7 @@ impl OutgoingSession {
     /// - [`EINVAL`] if the name is empty or has more than 63 bytes.
     /// - [`EEXIST`] if there is an outgoing session of that name.
     /// - [`EBUSY`] during a reboot.
-    /// - [`EOPNOTSUPP`] if LUO is not in use.
+    /// - [`EOPNOTSUPP`] if LUO is not in use, or not up yet.
     /// - [`ENOMEM`] if there is not enough memory.
     pub fn create(name: &CStr) -> Result<Self> {
         // SAFETY: The name is valid during the call, which copies it.
@@ -216,6 +216,7 @@ impl OutgoingSession {
     /// - [`EEXIST`] if the session has a file of that token.
     /// - [`EBUSY`] during a reboot.
     /// - [`EOPNOTSUPP`] if LUO has no handler for this kind of file.
+    /// - [`ENOSPC`] if the session is full.
     /// - [`ENOMEM`] if there is not enough memory.
     /// - Any other error of the handler.
     pub fn preserve(&self, file: HeldFile, token: u64) -> Result<Compatible, (HeldFile, Error)> {
@@ -314,8 +315,6 @@ impl IncomingSession {
     /// - [`ENOENT`] if no session of that name came in.
     /// - [`EINVAL`] if somebody else has claimed it.
     /// - [`EBUSY`] during a reboot.
-    /// - Any other error that came up when LUO read this session; for one, [`ENODEV`] if a file of
-    ///   it is of a kind without a handler in this kernel.
     pub fn claim(name: &CStr) -> Result<Self> {
         // SAFETY: The name is valid during the call.
         let session =
@@ -334,8 +333,8 @@ impl IncomingSession {
     ///
     /// - [`ENOENT`] if there is no file of that token.
     /// - [`EBUSY`] during a reboot.
-    /// - [`ENOMEM`] or [`ENOSPC`] if there is not enough of something. It can be tried again.
-    /// - Any other error of the handler. It will not change.
+    /// - Any other error of the handler, which also decides whether it can be tried again. For a
+    ///   memfd it can, after everything but [`EIO`] and [`EOPNOTSUPP`]; after [`ENOMEM`] for one.
     pub fn retrieve(&self, token: u64) -> Result<ARef<File>> {
         let mut file = ptr::null_mut();
 
@@ -391,8 +390,7 @@ impl IncomingSession {
     ///
     /// # Errors
     ///
-    /// - The error that `f` returned.
-    /// - [`EBUSY`] during a reboot.
+    /// The error that `f` returned.
     pub fn for_each_file(&self, f: &mut dyn FnMut(u64, &BStr) -> Result) -> Result {
         let mut f = f;
 
@@ -446,8 +444,7 @@ unsafe extern "C" fn file_callback(
 ///
 /// # Errors
 ///
-/// - The error that `f` returned.
-/// - [`EBUSY`] during a reboot.
+/// The error that `f` returned.
 pub fn for_each_incoming(f: &mut dyn FnMut(&CStr, bool) -> Result) -> Result {
     let mut f = f;
 
@@ -504,7 +501,10 @@ pub trait SessionOwner: 'static {
 ///
 /// # Errors
 ///
-/// - [`EBUSY`] or [`EEXIST`] if it is too late, or somebody else has such a prefix.
+/// - [`EINVAL`] if the prefix is empty.
+/// - [`EEXIST`] if it is the beginning of another owner's prefix, or the other way round.
+/// - [`EBUSY`] if it is too late.
+/// - [`EOPNOTSUPP`] if LUO is not in use.
 /// - [`ENOMEM`] if there is not enough memory.
 pub fn register_session_owner<T: SessionOwner>() -> Result {
     let owner = KBox::new(
