@@ -3,7 +3,8 @@
 //! One preservation domain: its state, its files, its limits.
 //!
 //! `op` is held over each operation, calls into LUO included; `table` is a leaf, held for a look
-//! at what it guards and never over a call out. See `registry.rs` for the order of all locks.
+//! at what it guards and never over a call out; `entries` is held while watchers are told. See
+//! `registry.rs` for the order of all locks.
 
 use crate::{
     handover::{
@@ -110,6 +111,16 @@ pub(crate) struct Entry {
     released: Atomic<bool>,
 }
 
+/// The files that an event released.
+pub(crate) struct Released(RBTree<Name, Arc<Entry>>);
+
+impl Released {
+    /// Their names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.0.keys()
+    }
+}
+
 /// What the lock `op` guards: the domain's dealings with LUO and KHO.
 struct Op {
     outgoing: Option<OutgoingSession>,
@@ -131,8 +142,6 @@ struct Table {
     pending: u32,
     restorable: RBTree<Name, Arc<Entry>>,
     failure: Option<Failure>,
-    /// The dentries to notify, while there is a superblock.
-    entries: Option<Arc<Entries>>,
 }
 
 impl Table {
@@ -164,6 +173,9 @@ pub(crate) struct Domain {
     op: Mutex<Op>,
     #[pin]
     table: Mutex<Table>,
+    /// The dentries to notify, while there is a superblock.
+    #[pin]
+    entries: Mutex<Option<Entries>>,
     /// Notified when `pending` falls.
     #[pin]
     settled: CondVar,
@@ -240,10 +252,10 @@ impl Domain {
                         pending: 0,
                         restorable,
                         failure: None,
-                        entries: None,
                     },
                     "Domain::table"
                 ),
+                entries <- new_mutex!(None, "Domain::entries"),
                 settled <- new_condvar!("Domain::settled"),
                 changed,
                 messages <- Ratelimit::new(),
@@ -393,15 +405,12 @@ impl Domain {
     }
 
     /// Sets the dentries to notify, or none.
-    pub(crate) fn set_entries(&self, entries: Option<Arc<Entries>>) {
-        let old = core::mem::replace(&mut self.table.lock().entries, entries);
+    ///
+    /// Once there are none nobody refers to a dentry from here any more.
+    pub(crate) fn set_entries(&self, entries: Option<Entries>) {
+        let old = core::mem::replace(&mut *self.entries.lock(), entries);
 
-        // After the lock: it may put the last reference to a dentry.
         drop(old);
-    }
-
-    fn entries(&self) -> Option<Arc<Entries>> {
-        self.table.lock().entries.clone()
     }
 
     // What comes from user space. The caller is inside the gate, but for `hold`.
@@ -572,38 +581,33 @@ impl Domain {
     }
 
     /// Carries out an event.
-    pub(crate) fn event(&self, event: Event) -> Result<(), Failure> {
-        let finished = {
+    ///
+    /// Returns the files that it released. Their names have to be removed outside the gate: who
+    /// reads the directory keeps its lock as long as it likes.
+    pub(crate) fn event(&self, event: Event) -> Result<Released, Failure> {
+        let mut released = RBTree::new();
+        {
             let mut op = self.op.lock();
             let next = self
                 .state()
                 .after(event)
                 .map_err(|e| Failure::new(e, "the state forbids it"))?;
-            let mut finished = RBTree::new();
 
             match event {
                 Event::Prepare => op.records = Some(self.write_down(&op)?),
                 Event::Cancel => op.records = None,
                 Event::Finish => {
                     Self::finish(&mut op)?;
-                    finished = core::mem::take(&mut self.table.lock().restorable);
-                    for entry in finished.values() {
+                    released = core::mem::take(&mut self.table.lock().restorable);
+                    for entry in released.values() {
                         entry.released.store(true, Relaxed);
                     }
                 }
             }
             self.table.lock().state = next;
-            finished
-        };
-
-        // Without locks: the directory's own comes before ours.
-        if let Some(entries) = self.entries() {
-            for entry in finished.values() {
-                entries.forget(&entry.name);
-            }
         }
         self.state_has_changed();
-        Ok(())
+        Ok(Released(released))
     }
 
     fn finish(op: &mut Op) -> Result<(), Failure> {
@@ -796,7 +800,7 @@ impl Domain {
         drop(old);
         self.error_changes.add(1, Relaxed);
         self.changed.notify_all();
-        if let Some(entries) = self.entries() {
+        if let Some(entries) = &*self.entries.lock() {
             entries.error_has_changed();
         }
     }
@@ -805,7 +809,7 @@ impl Domain {
     pub(crate) fn state_has_changed(&self) {
         self.state_changes.add(1, Relaxed);
         self.changed.notify_all();
-        if let Some(entries) = self.entries() {
+        if let Some(entries) = &*self.entries.lock() {
             entries.state_has_changed();
         }
     }

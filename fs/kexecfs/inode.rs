@@ -10,7 +10,6 @@ use crate::{
     },
     name::{
         command,
-        Name,
         COMMAND_MAX, //
     },
     options::Options,
@@ -79,11 +78,10 @@ const FD_PRESERVE: &CStr = c"fd_preserve";
 const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
 const FD_RESTORE: &CStr = c"fd_restore";
 
-/// The dentries of a mounted domain that change, or that others are told of.
+/// The dentries of a mounted domain whose watchers are told of changes.
 pub(crate) struct Entries {
     state: ARef<Dentry<KexecFs>>,
     error: ARef<Dentry<KexecFs>>,
-    fd_restore: ARef<Dentry<KexecFs>>,
 }
 
 impl Entries {
@@ -92,7 +90,7 @@ impl Entries {
         sb: &SuperBlock<KexecFs>,
         root: &Dentry<KexecFs>,
         domain: &Domain,
-    ) -> Result<Arc<Self>> {
+    ) -> Result<Self> {
         let options = domain.options();
         let file = |name, permissions, ops| -> Result<ARef<Dentry<KexecFs>>> {
             let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
@@ -130,18 +128,7 @@ impl Entries {
                 .start_creating(entry.name.as_c_str())?
                 .make_persistent(inode);
         }
-        let entries = Self {
-            state,
-            error,
-            fd_restore,
-        };
-
-        Ok(Arc::new(entries, GFP_KERNEL_ACCOUNT)?)
-    }
-
-    /// Removes `fd_restore/NAME`. Takes the lock of the directory.
-    pub(crate) fn forget(&self, name: &Name) {
-        self.fd_restore.remove_by_name(name.as_c_str());
+        Ok(Self { state, error })
     }
 
     /// Tells those who watch `state`.
@@ -245,11 +232,8 @@ impl InodeOperations for RestoreDir {
         };
         let domain = inode.sb().info();
 
-        match registry()?.enter() {
-            Ok(_inside) => domain.release(entry),
-            Err(e) => Err(Failure::new(e, "a reboot is under way")),
-        }
-        .map_err(|failure| report(&domain, failure.of_file(&entry.name)))?;
+        inside(|| domain.release(entry))
+            .map_err(|failure| report(&domain, failure.of_file(&entry.name)))?;
         domain.note(None);
         unlink.simple_unlink()
     }
@@ -276,6 +260,15 @@ pub(crate) fn check_subject(file: &LocalFile) -> Result {
     } else {
         Err(EPERM)
     }
+}
+
+/// Calls `f` inside the gate.
+pub(crate) fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let _inside = registry()?
+        .enter()
+        .map_err(|e| Failure::new(e, "a reboot is under way"))?;
+
+    f()
 }
 
 /// Says why a command failed, in the log and in the domain.
@@ -394,7 +387,7 @@ impl FileOperations for StateFile {
 
     fn write(
         open: Pin<&OpenText>,
-        file: &WriteFile<'_>,
+        file: &WriteFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
@@ -407,13 +400,16 @@ impl FileOperations for StateFile {
                 e,
                 "no event, which are: prepare, cancel, finish",
             )),
-            (Ok(()), Ok(event)) => match registry()?.enter() {
-                Ok(_inside) => domain.event(event),
-                Err(e) => Err(Failure::new(e, "a reboot is under way")),
-            },
+            (Ok(()), Ok(event)) => inside(|| domain.event(event)),
         };
+        let released = result.map_err(|failure| report(domain, failure))?;
 
-        result.map_err(|failure| report(domain, failure))?;
+        let root = file.sb().root().ok_or(EINVAL)?;
+        let fd_restore = root.lookup_noperm_positive_unlocked(FD_RESTORE)?;
+
+        for name in released.names() {
+            fd_restore.remove_by_name(name.as_c_str());
+        }
         domain.note(None);
         Ok(len)
     }

@@ -10,6 +10,7 @@ use crate::{
     },
     inode::{
         check_subject,
+        inside,
         read_command,
         report,
         Node,
@@ -87,7 +88,7 @@ impl FileOperations for FdPreserve {
 
     fn write(
         open: Pin<&OpenText>,
-        file: &WriteFile<'_>,
+        file: &WriteFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
@@ -109,7 +110,12 @@ impl FileOperations for FdPreserve {
 }
 
 /// Preserves the descriptor `fd` of the current process.
-fn preserve(domain: &Domain, control: &WriteFile<'_>, fd: u32, name: &Name) -> Result<(), Failure> {
+fn preserve(
+    domain: &Domain,
+    control: &WriteFile<'_, KexecFs>,
+    fd: u32,
+    name: &Name,
+) -> Result<(), Failure> {
     let file = control.fget(fd).map_err(|e| {
         if e == ELOOP {
             Failure::new(EOPNOTSUPP, "LUO has no handler for this kind of file")
@@ -142,15 +148,6 @@ fn hold(file: ARef<File>) -> Result<HeldFile, Failure> {
     })
 }
 
-/// Calls `f` inside the gate.
-fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    let _inside = registry()?
-        .enter()
-        .map_err(|e| Failure::new(e, "a reboot is under way"))?;
-
-    f()
-}
-
 /// Appends a number in decimal.
 fn push_number(text: &mut KVVec<u8>, number: u64) -> Result {
     let mut buf = [0; 20];
@@ -176,7 +173,7 @@ impl FileOperations for FdUnpreserve {
 
     fn write(
         domain: kernel::sync::ArcBorrow<'_, Domain>,
-        file: &WriteFile<'_>,
+        file: &WriteFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();

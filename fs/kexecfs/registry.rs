@@ -13,6 +13,9 @@
 //!         Registry::root -> KHO
 //! ```
 //!
+//! `Domain::entries` comes after the gate and is held over the notification of watchers, and by
+//! `kill_sb` before it kills the dentries: a reboot may notify while a domain is unmounted.
+//!
 //! `Domain::table` is a leaf: it comes after all of these and is never held over a call into LUO,
 //! KHO or the VFS. The gate is an SRCU read section behind a flag, so that nobody waits for a reboot:
 //! who finds it shut gets `EBUSY`. It is never held over an access to user memory or a wait for the

@@ -139,12 +139,16 @@ impl FileSystem for KexecFs {
         let domain = sb.info();
         let options = fc.context()?.given.over(domain.options());
         let root = sb.root().ok_or(EINVAL)?;
-        let _inside = registry()?.enter()?;
 
         if options == domain.options() {
             return Ok(());
         }
-        set_options(fc, &domain, || domain.set_options(options))?;
+        set_options(fc, &domain, || {
+            let _inside = registry()?.enter()?;
+
+            domain.set_options(options)
+        })?;
+        // Outside the gate: who reads a directory keeps its lock as long as it likes.
         change_owner(root, &domain, &options)
     }
 

@@ -11,7 +11,8 @@ use super::{
     },
     File,
     FileSystem,
-    Inode, //
+    Inode,
+    SuperBlock, //
 };
 use crate::{
     bindings,
@@ -74,7 +75,7 @@ pub trait FileOperations: Sized + 'static {
     /// Writes, and returns how much of it.
     fn write(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
-        _file: &WriteFile<'_>,
+        _file: &WriteFile<'_, Self::FileSystem>,
         _from: &mut UserSliceReader,
     ) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -94,10 +95,17 @@ pub trait FileOperations: Sized + 'static {
 ///
 /// # Invariants
 ///
-/// The current thread is in a write to this file and to no other.
-pub struct WriteFile<'a>(&'a LocalFile);
+/// The file is one of the file system `T`. The current thread is in a write to it and to no other.
+pub struct WriteFile<'a, T: FileSystem>(&'a LocalFile, PhantomData<fn() -> T>);
 
-impl WriteFile<'_> {
+impl<T: FileSystem> WriteFile<'_, T> {
+    /// The superblock that the file lies on, which stays as long as the file is open.
+    #[inline]
+    pub fn sb(&self) -> &SuperBlock<T> {
+        // SAFETY: An open file holds its inode, and by the type invariant that is one of `T`.
+        unsafe { Inode::from_raw(bindings::file_inode(self.0.as_ptr())) }.sb()
+    }
+
     /// The open file with the descriptor `fd` in the table of the current process (`fget()`).
     ///
     /// # Errors
@@ -116,7 +124,7 @@ impl WriteFile<'_> {
     }
 }
 
-impl Deref for WriteFile<'_> {
+impl<T: FileSystem> Deref for WriteFile<'_, T> {
     type Target = LocalFile;
 
     #[inline]
@@ -233,11 +241,12 @@ impl<O: FileOperations> VTable<O> {
             // SAFETY: `open` has set the private data, and it stays until `release`. The file is
             // open for this call, and what calls of fdget_pos() there are for it are on this thread
             // or have locked it.
-            // INVARIANT: The VFS calls ->write() from the write of this file, with no other.
+            // INVARIANT: The file is of this kind; the VFS calls ->write() from the write of this file
+            // and of no other.
             let written = unsafe {
                 O::write(
                     O::Data::borrow((*file).private_data),
-                    &WriteFile(LocalFile::from_raw_file(file)),
+                    &WriteFile(LocalFile::from_raw_file(file), PhantomData),
                     &mut from,
                 )
             }?;
