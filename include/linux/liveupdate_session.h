@@ -16,6 +16,11 @@
 struct file;
 struct notifier_block;
 
+/* For liveupdate_session_for_each_file(), see there */
+typedef int (*liveupdate_file_fn)(u64 token, const char *compatible, void *data);
+/* For liveupdate_for_each_incoming(), see there */
+typedef int (*liveupdate_incoming_fn)(const char *name, bool claimed, void *data);
+
 /* The events of the reboot notifier, see liveupdate_register_reboot_notifier() */
 #define LIVEUPDATE_PREPARE	1
 #define LIVEUPDATE_ABORT	2
@@ -68,12 +73,8 @@ int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token);
 int liveupdate_session_finish(struct liveupdate_session *s);
 
 int liveupdate_session_for_each_file(struct liveupdate_session *s,
-				     int (*fn)(u64 token, const char *compatible,
-					       void *data),
-				     void *data);
-int liveupdate_for_each_incoming(int (*fn)(const char *name, bool claimed,
-					   void *data),
-				 void *data);
+				     liveupdate_file_fn fn, void *data);
+int liveupdate_for_each_incoming(liveupdate_incoming_fn fn, void *data);
 
 int liveupdate_load(void);
 int liveupdate_register_session_owner(struct liveupdate_session_owner *o);
@@ -141,17 +142,13 @@ static inline int liveupdate_session_finish(struct liveupdate_session *s)
 
 static inline int
 liveupdate_session_for_each_file(struct liveupdate_session *s,
-				 int (*fn)(u64 token, const char *compatible,
-					   void *data),
-				 void *data)
+				 liveupdate_file_fn fn, void *data)
 {
 	return -EOPNOTSUPP;
 }
 
-static inline int
-liveupdate_for_each_incoming(int (*fn)(const char *name, bool claimed,
-				       void *data),
-			     void *data)
+static inline int liveupdate_for_each_incoming(liveupdate_incoming_fn fn,
+					       void *data)
 {
 	return -EOPNOTSUPP;
 }

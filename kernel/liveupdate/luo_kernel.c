@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Live Update Orchestrator: sessions for users inside the kernel
+ */
+
+/**
+ * DOC: LUO Sessions inside the kernel
+ *
+ * /dev/liveupdate gives each session to the holder of a file descriptor. A
+ * kernel subsystem that hands files over on its own, a file system for example,
+ * uses the functions here instead. Both work on the same sessions, and a file
+ * that is preserved through one is busy for the other.
+ *
+ * Outgoing sessions:
+ *
+ *   liveupdate_session_create() makes a session, which lives until
+ *   liveupdate_session_destroy(), or until the kexec. A file is brought into it
+ *   in two steps: liveupdate_file_hold() waits for other users of the file and
+ *   fixes what must not change any more, liveupdate_session_preserve() does the
+ *   work and takes the hold over. liveupdate_session_unpreserve() takes one file
+ *   back.
+ *
+ * Incoming sessions:
+ *
+ *   liveupdate_load() reads what the previous kernel handed over, unless someone
+ *   has done it before. liveupdate_session_claim() makes one of these sessions the
+ *   caller's own: nobody else can use it until liveupdate_session_unclaim(). Its
+ *   files can be listed, retrieved, and finished one by one or all together. What
+ *   has not been finished in the end is gone with the next kexec.
+ *
+ * Owners:
+ *
+ *   A user registers the beginning of its names during boot, with
+ *   liveupdate_register_session_owner(). Userspace cannot create sessions of such
+ *   a name, and the owner is the first who can claim those that come in.
+ *
+ * Reboot:
+ *
+ *   liveupdate_register_reboot_notifier() tells of a kexec before the sessions are
+ *   serialized. From then on, and for good if all goes well, every function that
+ *   changes a session fails with -EBUSY. None of them waits for the reboot.
+ *
+ * Locking:
+ *
+ *   The locks are those of "LUO Sessions", in this order, with that of the file
+ *   as the last::
+ *
+ *     luo_session_load_mutex
+ *       luo_session_serialize_rwsem (read; tried, never waited for)
+ *         luo_session_header->rwsem
+ *           luo_session->mutex
+ *             luo_file->mutex
+ *               operations of the file's handler
+ *
+ *   - Only liveupdate_file_hold() may wait for users of a file. It is called, and
+ *     waits, without any of these locks.
+ *   - No user memory is accessed under any of them. The caller may hold mmap_lock
+ *     in none of the calls, since handlers allocate and take inode locks.
+ *   - Callbacks of liveupdate_session_for_each_file() and
+ *     liveupdate_for_each_incoming() run under the lock of the list that they see,
+ *     and must not call back. The incoming() of an owner runs under
+ *     luo_session_load_mutex and may call everything but liveupdate_load().
+ *
+ * Lifetime:
+ *
+ *   A session has one user at a time, whose calls with this session must not
+ *   overlap with one that frees it: liveupdate_session_destroy() and
+ *   liveupdate_session_finish(). All other calls may be made in parallel. Sessions
+ *   from here have no file: closing /dev/liveupdate never touches them.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/cleanup.h>
+#include <linux/err.h>
+#include <linux/errno.h>
+#include <linux/export.h>
+#include <linux/file.h>
+#include <linux/list.h>
+#include <linux/liveupdate.h>
+#include <linux/liveupdate_session.h>
+#include <linux/lockdep.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/string.h>
+#include <uapi/linux/liveupdate.h>
+#include "luo_internal.h"
+
+/*
+ * Complete before userspace runs: luo_register_rwlock is for those who add to it,
+ * nobody who reads it needs a lock.
+ */
+static LIST_HEAD(luo_session_owners);
+
+/* For users, a session is a pointer to something that they cannot look into */
+static struct luo_session *luo_session_from_user(struct liveupdate_session *s)
+{
+	struct luo_session *session = (struct luo_session *)s;
+
+	lockdep_assert_not_held(&session->mutex);
+
+	return session;
+}
+
+static struct liveupdate_session *luo_session_to_user(struct luo_session *session)
+{
+	return (struct liveupdate_session *)session;
+}
+
+/**
+ * liveupdate_session_create - Make an outgoing session.
+ * @name: Its name, unique among the outgoing sessions; shorter than
+ *        %LIVEUPDATE_SESSION_NAME_LENGTH. The prefix of an owner is not refused
+ *        here.
+ *
+ * Context: May sleep. Not before late_initcall is over.
+ * Return: The new session. An ERR_PTR() on failure:
+ *         -EINVAL if the name is empty or too long.
+ *         -EEXIST if there is a session of this name.
+ *         -EBUSY in a reboot.
+ *         -ENOMEM on memory allocation failure.
+ *         -EOPNOTSUPP if live update is disabled, or not up yet.
+ */
+struct liveupdate_session *liveupdate_session_create(const char *name)
+{
+	struct luo_session_header *sh = &luo_session_global.outgoing;
+	size_t len = strnlen(name, LIVEUPDATE_SESSION_NAME_LENGTH);
+	struct luo_session *session;
+	int err;
+
+	if (len == 0 || len > LIVEUPDATE_SESSION_NAME_LENGTH - 1)
+		return ERR_PTR(-EINVAL);
+
+	if (!liveupdate_enabled() || !sh->active)
+		return ERR_PTR(-EOPNOTSUPP);
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return ERR_PTR(err);
+
+	session = luo_session_alloc(name);
+	if (IS_ERR(session))
+		return ERR_CAST(session);
+
+	err = luo_session_insert(sh, session);
+	if (err) {
+		luo_session_free(session);
+		return ERR_PTR(err);
+	}
+
+	return luo_session_to_user(session);
+}
+
+/**
+ * liveupdate_session_destroy - Unpreserve all files of a session, and free it.
+ * @s: The outgoing session.
+ *
+ * Context: May sleep, but waits for no user of a file.
+ * Return: 0 on success. -EBUSY in a reboot: the session is still there, and the
+ * caller tries again when the reboot was aborted.
+ */
+int liveupdate_session_destroy(struct liveupdate_session *s)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	scoped_guard(mutex, &session->mutex)
+		luo_file_unpreserve_files(&session->file_set);
+	luo_session_remove(&luo_session_global.outgoing, session);
+	luo_session_free(session);
+
+	return 0;
+}
+
+/**
+ * liveupdate_session_preserve - Preserve a file.
+ * @s:          The outgoing session.
+ * @file:       The file; held by the caller with liveupdate_file_hold().
+ * @token:      A number for it, unique in the session.
+ * @compatible: If not NULL, where to put what the handler calls this type of file.
+ *
+ * On success the session has its own reference of @file, and the hold. On failure
+ * the hold is still the caller's, to try again or to call
+ * liveupdate_file_unhold().
+ *
+ * Context: May sleep, for as long as the handler needs for a file of that size.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -EEXIST if the token is in use.
+ *         -EBUSY if the file is preserved already, or in a reboot.
+ *         -EINVAL if the file is not held.
+ *         -ENOSPC if the session is full.
+ *         -ENOMEM on memory allocation failure.
+ *         Other errors come from the handler.
+ */
+int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
+				u64 token,
+				char compatible[LIVEUPDATE_HNDL_COMPAT_LENGTH])
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	err = luo_preserve_filp(&session->file_set, token, file);
+	if (err)
+		return err;
+
+	if (compatible)
+		strscpy_pad(compatible,
+			    luo_file_compatible(&session->file_set, token),
+			    LIVEUPDATE_HNDL_COMPAT_LENGTH);
+
+	return 0;
+}
+
+/**
+ * liveupdate_session_unpreserve - Take one file back.
+ * @s:     The outgoing session.
+ * @token: The token of the file.
+ *
+ * The file is let go, too.
+ *
+ * Context: May sleep, but waits for no user of the file.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -ENOENT if there is no such file.
+ *         -EBUSY if a file that was preserved later may depend on it, or in a
+ *         reboot.
+ */
+int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	return luo_file_unpreserve_token(&session->file_set, token);
+}
+
+/**
+ * liveupdate_session_claim - Take over an incoming session.
+ * @name: Its name.
+ *
+ * Context: May sleep. There are no incoming sessions before liveupdate_load().
+ * Return: The session. An ERR_PTR() on failure:
+ *         -ENOENT if the previous kernel handed over no such session.
+ *         -EINVAL if it is claimed already, here or through /dev/liveupdate.
+ *         -EBUSY in a reboot.
+ */
+struct liveupdate_session *liveupdate_session_claim(const char *name)
+{
+	struct luo_session_header *sh = &luo_session_global.incoming;
+	struct luo_session *session;
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return ERR_PTR(err);
+
+	guard(rwsem_read)(&sh->rwsem);
+	list_for_each_entry(session, &sh->list, list) {
+		if (strncmp(session->name, name, sizeof(session->name)))
+			continue;
+
+		guard(mutex)(&session->mutex);
+		if (session->retrieved)
+			return ERR_PTR(-EINVAL);
+
+		WRITE_ONCE(session->retrieved, true);
+
+		return luo_session_to_user(session);
+	}
+
+	return ERR_PTR(-ENOENT);
+}
+
+/**
+ * liveupdate_session_unclaim - Give an incoming session back as it is.
+ * @s: The session; from now on, not the caller's.
+ *
+ * Files that were retrieved stay so: who claims the session next gets the same
+ * struct file.
+ *
+ * Context: May sleep.
+ */
+void liveupdate_session_unclaim(struct liveupdate_session *s)
+{
+	struct luo_session *session = luo_session_from_user(s);
+
+	guard(mutex)(&session->mutex);
+	WRITE_ONCE(session->retrieved, false);
+}
+
+/**
+ * liveupdate_session_retrieve - Get a file that was handed over.
+ * @s:     The incoming session, claimed by the caller.
+ * @token: The token of the file.
+ * @filep: Where to put the file, with a reference for the caller.
+ *
+ * A second call gives one more reference of the same file, until it is finished.
+ * The session has a reference of its own meanwhile.
+ *
+ * What the file needs is charged to the caller, and the handler may bind it to the
+ * calling process.
+ *
+ * Context: May sleep, for as long as the handler needs for a file of that size.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -ENOENT if there is no such file.
+ *         -EBUSY in a reboot.
+ *         Other errors come from the handler. It tells LUO which of them are
+ *         final; memfd can be tried again after each but -EIO and -EOPNOTSUPP.
+ */
+int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
+				struct file **filep)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	return luo_retrieve_file(&session->file_set, token, filep);
+}
+
+/**
+ * liveupdate_session_finish_file - Release one file of an incoming session.
+ * @s:     The incoming session, claimed by the caller.
+ * @token: The token of the file.
+ *
+ * If the file was retrieved LUO drops its reference, and the file is an ordinary
+ * one again. Otherwise what was handed over is discarded.
+ *
+ * Context: May sleep.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -ENOENT if there is no such file.
+ *         -EBUSY if a file that was preserved later may depend on it, if the
+ *         handler cannot finish it yet, or in a reboot.
+ */
+int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	return luo_file_finish_token(&session->file_set, token);
+}
+
+/**
+ * liveupdate_session_finish - Release all of an incoming session, and free it.
+ * @s: The incoming session, claimed by the caller.
+ *
+ * Context: May sleep.
+ * Return: 0 on success. -EBUSY if the handler of a file cannot finish it yet, or
+ * in a reboot: the session is as it was, and still claimed.
+ */
+int liveupdate_session_finish(struct liveupdate_session *s)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	scoped_guard(mutex, &session->mutex)
+		err = luo_file_finish(&session->file_set);
+	if (err)
+		return err;
+
+	luo_session_remove(&luo_session_global.incoming, session);
+	luo_session_free(session);
+
+	return 0;
+}
+
+/**
+ * liveupdate_session_for_each_file - Walk through the files of a session.
+ * @s:    The session, outgoing or incoming.
+ * @fn:   Called for each file in the order they were preserved; a value other than
+ *        0 ends the walk.
+ * @data: For @fn.
+ *
+ * Context: May sleep. @fn is called under the mutex of the session and must not
+ *          call a function with this session.
+ * Return: 0, or the value of @fn that ended the walk.
+ */
+int liveupdate_session_for_each_file(struct liveupdate_session *s,
+				     liveupdate_file_fn fn, void *data)
+{
+	struct luo_session *session = luo_session_from_user(s);
+
+	guard(mutex)(&session->mutex);
+	return luo_file_for_each(&session->file_set, fn, data);
+}
+
+/**
+ * liveupdate_for_each_incoming - Walk through the incoming sessions.
+ * @fn:   Called for each session in the order they were created, with its name and
+ *        whether it is claimed just now, by whomever; a value other than 0 ends the
+ *        walk.
+ * @data: For @fn.
+ *
+ * Context: May sleep. @fn is called under the lock of the list of sessions and
+ *          must not call a function that needs it: neither to claim, nor to finish.
+ * Return: 0, or the value of @fn that ended the walk.
+ */
+int liveupdate_for_each_incoming(liveupdate_incoming_fn fn, void *data)
+{
+	struct luo_session_header *sh = &luo_session_global.incoming;
+	struct luo_session *session;
+	int ret;
+
+	guard(rwsem_read)(&sh->rwsem);
+	list_for_each_entry(session, &sh->list, list) {
+		ret = fn(session->name, READ_ONCE(session->retrieved), data);
+		if (ret)
+			return ret;
+	}
+
+	return 0;
+}
+
+/**
+ * liveupdate_load - Read what the previous kernel handed over, unless it is done.
+ *
+ * The first caller does it, whether here or by opening /dev/liveupdate, and calls
+ * the owners. All others wait for it.
+ *
+ * Context: May sleep. Not from the incoming() of an owner, and not before all
+ *          handlers are registered, that is, before late_initcall is over.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -EBUSY in a reboot, or -EINTR if the caller was killed: a later call may
+ *         succeed.
+ *         -EOPNOTSUPP if live update is disabled.
+ *         Any other error is final.
+ */
+int liveupdate_load(void)
+{
+	if (!liveupdate_enabled())
+		return -EOPNOTSUPP;
+
+	lockdep_assert_not_held(&luo_session_load_mutex);
+
+	return luo_session_deserialize();
+}
+
+/**
+ * liveupdate_register_session_owner - Reserve the names with a prefix.
+ * @o: Describes the owner; stays registered for good.
+ *
+ * Context: May sleep. Before late_initcall.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -EINVAL if the prefix is empty.
+ *         -EEXIST if the prefix of another owner begins like this one, or the other
+ *         way round.
+ *         -EBUSY if it is too late.
+ *         -EOPNOTSUPP if live update is disabled.
+ */
+int liveupdate_register_session_owner(struct liveupdate_session_owner *o)
+{
+	struct liveupdate_session_owner *it;
+
+	if (!liveupdate_enabled())
+		return -EOPNOTSUPP;
+
+	if (!o->prefix[0])
+		return -EINVAL;
+
+	guard(rwsem_write)(&luo_register_rwlock);
+	if (luo_session_global.outgoing.active)
+		return -EBUSY;
+
+	list_for_each_entry(it, &luo_session_owners, list) {
+		if (str_has_prefix(it->prefix, o->prefix) ||
+		    str_has_prefix(o->prefix, it->prefix))
+			return -EEXIST;
+	}
+	list_add_tail(&o->list, &luo_session_owners);
+
+	return 0;
+}
+
+/* Is this a name that only an owner may create? */
+bool luo_session_name_is_reserved(const char *name)
+{
+	struct liveupdate_session_owner *o;
+
+	list_for_each_entry(o, &luo_session_owners, list) {
+		if (str_has_prefix(name, o->prefix))
+			return true;
+	}
+
+	return false;
+}
+
+/* Lets the owners claim their sessions, before anybody else can */
+void luo_session_owners_incoming(void)
+{
+	struct liveupdate_session_owner *o;
+
+	lockdep_assert_held(&luo_session_load_mutex);
+
+	list_for_each_entry(o, &luo_session_owners, list) {
+		if (o->incoming)
+			o->incoming();
+	}
+}
