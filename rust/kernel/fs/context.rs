@@ -24,6 +24,10 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
     ptr::NonNull, //
 };
 
@@ -101,31 +105,10 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
         (!root.is_null()).then(|| unsafe { SuperBlock::from_raw((*root).d_sb) })
     }
 
-    /// Finds the superblock with the key `info`, or makes one (`get_tree_keyed()`).
-    ///
-    /// For a new one [`FileSystem::fill_super`] is called, and it owns `info` from now on. Returns
-    /// whether it is new. May sleep; waits for a superblock of the same key that is being killed.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if there is one and the mounter insists on a new one, what `fill_super` returns, and
-    /// `ENOMEM`.
-    pub fn get_tree_keyed(&mut self, info: T::Info) -> Result<bool> {
-        self.put_s_fs_info();
-        // SAFETY: `raw` is valid by the type invariants. From here on the key belongs to the
-        // context, and once a superblock has been made, to that; `get_tree_keyed()` never
-        // dereferences it.
-        // INVARIANT: It is from `T::Info::into_foreign()`.
-        to_result(unsafe {
-            bindings::get_tree_keyed(
-                self.as_ptr(),
-                Some(sb::fill_super::<T>),
-                info.into_foreign(),
-            )
-        })?;
-        // SAFETY: `raw` is valid by the type invariants. sget_fc() clears the field when it hands it
-        // on to a new superblock.
-        Ok(unsafe { (*self.as_ptr()).s_fs_info.is_null() })
+    /// Whether the mount asks for a superblock on which nothing can be changed (`SB_RDONLY`).
+    pub fn is_rdonly(&self) -> bool {
+        // SAFETY: `raw` is valid by the type invariants.
+        unsafe { (*self.as_ptr()).sb_flags as c_ulong & bindings::SB_RDONLY != 0 }
     }
 
     /// Drops the key that is still owned after a superblock was shared, or none was made.
@@ -154,6 +137,52 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
                 core::ptr::from_ref(&args).cast::<c_void>(),
             );
         }
+    }
+}
+
+/// The context of a mount that has no superblock yet, in [`FileSystem::get_tree`].
+pub struct NewTree<'a, T: FileSystem>(FsContext<'a, T>);
+
+impl<T: FileSystem> NewTree<'_, T> {
+    /// Finds the superblock with the key `info`, or makes one (`get_tree_keyed()`).
+    ///
+    /// For a new one [`FileSystem::fill_super`] is called, and it owns `info` from now on. Returns
+    /// whether it is new. May sleep; waits for a superblock of the same key that is being killed.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if there is one and the mounter insists on a new one, or if this is the second call;
+    /// what `fill_super` returns; `ENOMEM`.
+    pub fn get_tree_keyed(&mut self, info: T::Info) -> Result<bool> {
+        let fc = self.0.as_ptr();
+
+        if self.0.sb().is_some() {
+            return Err(EBUSY);
+        }
+        self.0.put_s_fs_info();
+        // SAFETY: The context is valid by its invariants. From here on the key belongs to it, and
+        // once a superblock has been made, to that; `get_tree_keyed()` never dereferences it.
+        // INVARIANT: It is from `T::Info::into_foreign()`.
+        to_result(unsafe {
+            bindings::get_tree_keyed(fc, Some(sb::fill_super::<T>), info.into_foreign())
+        })?;
+        // SAFETY: The context is valid by its invariants. sget_fc() clears the field when it hands it
+        // on to a new superblock.
+        Ok(unsafe { (*fc).s_fs_info.is_null() })
+    }
+}
+
+impl<'a, T: FileSystem> Deref for NewTree<'a, T> {
+    type Target = FsContext<'a, T>;
+
+    fn deref(&self) -> &FsContext<'a, T> {
+        &self.0
+    }
+}
+
+impl<T: FileSystem> DerefMut for NewTree<'_, T> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
     }
 }
 
@@ -239,7 +268,7 @@ impl<T: FileSystem> Operations<T> {
     /// `fc` must be a context of this file system without a root.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
         // SAFETY: The caller holds `fc->uapi_mutex`, or nobody else knows the context yet.
-        let result = T::get_tree(&mut unsafe { FsContext::from_raw(fc) });
+        let result = T::get_tree(&mut NewTree(unsafe { FsContext::from_raw(fc) }));
 
         // SAFETY: `fc` is still valid.
         let got = unsafe { !(*fc).root.is_null() };

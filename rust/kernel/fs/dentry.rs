@@ -11,37 +11,32 @@
 use super::{
     FileSystem,
     Inode,
-    NewInode, //
+    NewInode,
+    SuperBlock, //
 };
 use crate::{
     bindings,
     error::from_err_ptr,
     prelude::*,
     str::CStrExt as _,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
     },
-    types::Opaque,
 };
 use core::{
     marker::PhantomData,
-    ptr::NonNull, //
+    ops::Deref, //
 };
 
 /// A `struct dentry` of the file system `T`.
 ///
-/// # Invariants
-///
-/// It is refcounted by `d_lockref`.
+/// References to it end with a callback of the VFS: see [`Inode`] for why.
 #[repr(transparent)]
 pub struct Dentry<T: FileSystem> {
     inner: Opaque<bindings::dentry>,
     _p: PhantomData<fn() -> T>,
 }
-
-// SAFETY: A dentry can be used and put on any thread.
-unsafe impl<T: FileSystem> Send for Dentry<T> {}
 
 // SAFETY: The methods of a shared reference call functions that lock what they change, or read what
 // doesn't change while the dentry is referenced.
@@ -74,18 +69,37 @@ impl<T: FileSystem> Dentry<T> {
         (!inode.is_null()).then(|| unsafe { Inode::from_raw(inode) })
     }
 
+    /// The superblock that the dentry belongs to.
+    #[inline]
+    pub fn sb(&self) -> &SuperBlock<T> {
+        // SAFETY: A superblock outlives the callbacks with its dentries; `d_sb` never changes.
+        unsafe { SuperBlock::from_raw((*self.as_ptr()).d_sb) }
+    }
+
+    /// # Errors
+    ///
+    /// `ENOTDIR` if names can't be looked up in it (`d_can_lookup()`).
+    fn check_can_lookup(&self) -> Result {
+        // SAFETY: The dentry is valid.
+        if unsafe { bindings::d_can_lookup(self.as_ptr()) } {
+            Ok(())
+        } else {
+            Err(ENOTDIR)
+        }
+    }
+
     /// Locks this directory and looks `name` up in it, for something new (`simple_start_creating()`).
     ///
     /// May sleep.
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is something of that name, `ENOENT` if the directory has been removed,
-    /// `EACCES` for a name with a slash and the like, `ENOMEM`.
+    /// `ENOTDIR` if it is none, `EEXIST` if there is something of that name, `ENOENT` if the directory
+    /// has been removed, `EACCES` for a name with a slash and the like, `ENOMEM`.
     pub fn start_creating(&self, name: &CStr) -> Result<Creating<'_, T>> {
-        self.inode().ok_or(ENOENT)?;
-        // SAFETY: The dentry is valid and a directory of a file system that has a lookup; the name
-        // is valid for the call.
+        self.check_can_lookup()?;
+        // SAFETY: The dentry is valid and a directory that has a lookup; the name is valid for the
+        // call.
         let dentry = from_err_ptr(unsafe {
             bindings::simple_start_creating(self.as_ptr(), name.as_char_ptr())
         })?;
@@ -95,6 +109,7 @@ impl<T: FileSystem> Dentry<T> {
         Ok(Creating {
             dentry: unsafe { Dentry::from_raw(dentry) },
             parent: self,
+            _not_send: NotThreadSafe,
         })
     }
 
@@ -103,26 +118,29 @@ impl<T: FileSystem> Dentry<T> {
     ///
     /// # Errors
     ///
-    /// `ENOENT` if there is nothing of that name, `ENOMEM`.
-    pub fn lookup_noperm_positive_unlocked(&self, name: &CStr) -> Result<ARef<Self>> {
-        self.inode().ok_or(ENOENT)?;
-        // SAFETY: The dentry is valid and a directory, the name is valid for the call.
+    /// `ENOTDIR` if it is none, `ENOENT` if there is nothing of that name, `ENOMEM`.
+    pub fn lookup_noperm_positive_unlocked(&self, name: &CStr) -> Result<DentryRef<'_, T>> {
+        self.check_can_lookup()?;
+        // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
+        // call.
         let dentry = from_err_ptr(unsafe {
             bindings::lookup_noperm_positive_unlocked_name(name.as_char_ptr(), self.as_ptr())
         })?;
 
-        // SAFETY: The function returns a reference, which is ours; it can't be null.
-        Ok(unsafe { ARef::from_raw(NonNull::new_unchecked(dentry.cast())) })
+        // SAFETY: The function returns a reference, which is ours.
+        // INVARIANT: As above.
+        Ok(DentryRef(unsafe { Dentry::from_raw(dentry) }))
     }
 
     /// Removes the entry `name` of this directory, if there is one (`simple_remove_by_name()`).
     ///
     /// May sleep; takes the locks of the directory and of what is removed.
     pub fn remove_by_name(&self, name: &CStr) {
-        if self.inode().is_none() {
+        if self.check_can_lookup().is_err() {
             return;
         }
-        // SAFETY: The dentry is valid and a directory, the name is valid for the call.
+        // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
+        // call.
         unsafe {
             bindings::simple_remove_by_name(self.as_ptr(), name.as_char_ptr(), None);
         }
@@ -139,18 +157,27 @@ impl<T: FileSystem> Dentry<T> {
     }
 }
 
-// SAFETY: By the type invariant the dentry is refcounted.
-unsafe impl<T: FileSystem> AlwaysRefCounted for Dentry<T> {
-    #[inline]
-    fn inc_ref(&self) {
-        // SAFETY: The existence of a shared reference means that the dentry is valid.
-        unsafe { bindings::dget(self.as_ptr()) };
-    }
+/// A dentry that has been looked up, within its directory.
+///
+/// # Invariants
+///
+/// A reference to the dentry is owned.
+pub struct DentryRef<'a, T: FileSystem>(&'a Dentry<T>);
+
+impl<T: FileSystem> Deref for DentryRef<'_, T> {
+    type Target = Dentry<T>;
 
     #[inline]
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller passes the ownership of a refcount. The type is transparent.
-        unsafe { bindings::dput(obj.cast().as_ptr()) };
+    fn deref(&self) -> &Dentry<T> {
+        self.0
+    }
+}
+
+impl<T: FileSystem> Drop for DentryRef<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours; it is not used again.
+        unsafe { bindings::dput(self.0.as_ptr()) };
     }
 }
 
@@ -164,20 +191,33 @@ unsafe impl<T: FileSystem> AlwaysRefCounted for Dentry<T> {
 pub struct Creating<'a, T: FileSystem> {
     dentry: &'a Dentry<T>,
     parent: &'a Dentry<T>,
+    /// The lock of the directory belongs to the thread.
+    _not_send: NotThreadSafe,
 }
 
-impl<T: FileSystem> Creating<'_, T> {
+impl<'a, T: FileSystem> Creating<'a, T> {
     /// Gives the name its inode, and keeps it in the dcache until it is removed
     /// (`d_make_persistent()`, `fsnotify_create()`).
-    pub fn make_persistent(self, inode: NewInode<T>) -> ARef<Dentry<T>> {
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` if the inode is of another superblock.
+    pub fn make_persistent(self, inode: NewInode<'_, T>) -> Result<DentryRef<'a, T>> {
         let dentry = self.dentry.as_ptr();
+
+        if !inode.is_of(self.dentry.sb()) {
+            return Err(EXDEV);
+        }
 
         // SAFETY: By the type invariants the dentry is negative and its directory locked. The
         // reference to the inode is handed over.
         unsafe { bindings::d_make_persistent(dentry, inode.into_raw()) };
         // SAFETY: The directory is positive and locked, which makes the name stable.
         unsafe { bindings::fsnotify_create(bindings::d_inode(self.parent.as_ptr()), dentry) };
-        self.dentry.into()
+        // SAFETY: The dentry is valid.
+        unsafe { bindings::dget(dentry) };
+        // INVARIANT: The reference has just been taken.
+        Ok(DentryRef(self.dentry))
     }
 }
 

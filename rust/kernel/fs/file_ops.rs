@@ -45,6 +45,8 @@ pub mod poll {
     pub const IN: u32 = crate::bindings::EPOLLIN | crate::bindings::EPOLLRDNORM;
     /// There is something exceptional (`EPOLLPRI`).
     pub const PRI: u32 = crate::bindings::EPOLLPRI;
+    /// A write doesn't wait (`EPOLLOUT | EPOLLWRNORM`).
+    pub const OUT: u32 = crate::bindings::EPOLLOUT | crate::bindings::EPOLLWRNORM;
 }
 
 /// What can be done with open files of one kind of inodes: a `struct file_operations`.
@@ -65,7 +67,7 @@ pub trait FileOperations: Sized + 'static {
     /// Reads at `pos`, which is moved on by as much as is returned.
     fn read(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
-        _file: &LocalFile,
+        _file: &OpenFile<'_, Self::FileSystem>,
         _to: &mut UserSliceWriter,
         _pos: &mut Offset,
     ) -> Result<usize> {
@@ -75,7 +77,7 @@ pub trait FileOperations: Sized + 'static {
     /// Writes, and returns how much of it.
     fn write(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
-        _file: &WriteFile<'_, Self::FileSystem>,
+        _file: &OpenFile<'_, Self::FileSystem>,
         _from: &mut UserSliceReader,
     ) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -91,14 +93,15 @@ pub trait FileOperations: Sized + 'static {
     }
 }
 
-/// The file that is written to, in [`FileOperations::write`].
+/// The file that is read or written, in [`FileOperations`].
 ///
 /// # Invariants
 ///
-/// The file is one of the file system `T`. The current thread is in a write to it and to no other.
-pub struct WriteFile<'a, T: FileSystem>(&'a LocalFile, PhantomData<fn() -> T>);
+/// The file is one of the file system `T`. The current thread is in a read or write of it and of no
+/// other.
+pub struct OpenFile<'a, T: FileSystem>(&'a LocalFile, PhantomData<fn() -> T>);
 
-impl<T: FileSystem> WriteFile<'_, T> {
+impl<T: FileSystem> OpenFile<'_, T> {
     /// The superblock that the file lies on, which stays as long as the file is open.
     #[inline]
     pub fn sb(&self) -> &SuperBlock<T> {
@@ -110,8 +113,8 @@ impl<T: FileSystem> WriteFile<'_, T> {
     ///
     /// # Errors
     ///
-    /// `EBADF` if there is none, or none but a path (`O_PATH`); `ELOOP` for the file that is being
-    /// written to, which can't be had here.
+    /// `EBADF` if there is none, or none but a path (`O_PATH`); `ELOOP` for the file that is being read
+    /// or written, which can't be had here.
     pub fn fget(&self, fd: u32) -> Result<ARef<File>> {
         let file = LocalFile::fget(fd)?;
 
@@ -119,12 +122,12 @@ impl<T: FileSystem> WriteFile<'_, T> {
             return Err(ELOOP);
         }
         // SAFETY: By the type invariant the only call of fdget_pos() that can be active on this
-        // thread is for the file that is being written to, and that is another one.
+        // thread is for the file that is being read or written, and that is another one.
         Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
     }
 }
 
-impl<T: FileSystem> Deref for WriteFile<'_, T> {
+impl<T: FileSystem> Deref for OpenFile<'_, T> {
     type Target = LocalFile;
 
     #[inline]
@@ -213,10 +216,12 @@ impl<O: FileOperations> VTable<O> {
             // SAFETY: `open` has set the private data, and it stays until `release`. The file is
             // open for this call, and what calls of fdget_pos() there are for it are on this thread
             // or have locked it. The position is ours.
+            // INVARIANT: The file is of this kind; the VFS calls ->read() from the read of this file and
+            // of no other.
             let read = unsafe {
                 O::read(
                     O::Data::borrow((*file).private_data),
-                    LocalFile::from_raw_file(file),
+                    &OpenFile(LocalFile::from_raw_file(file), PhantomData),
                     &mut to,
                     &mut *pos,
                 )
@@ -246,7 +251,7 @@ impl<O: FileOperations> VTable<O> {
             let written = unsafe {
                 O::write(
                     O::Data::borrow((*file).private_data),
-                    &WriteFile(LocalFile::from_raw_file(file), PhantomData),
+                    &OpenFile(LocalFile::from_raw_file(file), PhantomData),
                     &mut from,
                 )
             }?;

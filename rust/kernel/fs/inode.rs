@@ -14,39 +14,34 @@ use super::{
 use crate::{
     bindings,
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
-    },
     task::{
         Kgid,
         Kuid, //
     },
     types::{
         ForeignOwnable,
+        NotThreadSafe,
         Opaque, //
     },
 };
 use core::{
     marker::PhantomData,
-    mem::ManuallyDrop,
-    ptr::NonNull, //
+    mem::ManuallyDrop, //
 };
 
 /// A `struct inode` of the file system `T`.
 ///
+/// There are only references that end with a callback of the VFS: an inode that is held longer has
+/// to be put before its superblock goes, which no type can tell.
+///
 /// # Invariants
 ///
-/// - It is refcounted by `i_count`.
-/// - `i_private` comes from `T::InodeData::into_foreign()`.
+/// `i_private` comes from `T::InodeData::into_foreign()`.
 #[repr(transparent)]
 pub struct Inode<T: FileSystem> {
     inner: Opaque<bindings::inode>,
     _p: PhantomData<fn() -> T>,
 }
-
-// SAFETY: An inode can be used and put on any thread.
-unsafe impl<T: FileSystem> Send for Inode<T> {}
 
 // SAFETY: The methods of a shared reference read fields that don't change or are read once, or lock
 // the inode first; `T::InodeData` is `Sync`.
@@ -105,28 +100,16 @@ impl<T: FileSystem> Inode<T> {
         Kgid::from_raw(unsafe { (&raw const (*self.as_ptr()).i_gid).read_volatile() })
     }
 
-    /// Locks the inode for a change (`inode_lock()`). May sleep.
+    /// Locks the inode for a change if nobody else has locked it (`inode_trylock()`).
+    ///
+    /// To wait for it may take long: who reads a directory keeps the lock over copies to user space.
     #[inline]
-    pub fn lock(&self) -> InodeGuard<'_, T> {
+    pub fn try_lock(&self) -> Option<InodeGuard<'_, T>> {
         // SAFETY: The inode is valid.
-        unsafe { bindings::inode_lock(self.as_ptr()) };
+        let locked = unsafe { bindings::inode_trylock(self.as_ptr()) } != 0;
+
         // INVARIANT: It has just been locked.
-        InodeGuard(self)
-    }
-}
-
-// SAFETY: By the type invariants the inode is refcounted.
-unsafe impl<T: FileSystem> AlwaysRefCounted for Inode<T> {
-    #[inline]
-    fn inc_ref(&self) {
-        // SAFETY: The existence of a shared reference means that the refcount is nonzero.
-        unsafe { bindings::ihold(self.as_ptr()) };
-    }
-
-    #[inline]
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller passes the ownership of a refcount. The type is transparent.
-        unsafe { bindings::iput(obj.cast().as_ptr()) };
+        locked.then_some(InodeGuard(self, NotThreadSafe))
     }
 }
 
@@ -135,7 +118,7 @@ unsafe impl<T: FileSystem> AlwaysRefCounted for Inode<T> {
 /// # Invariants
 ///
 /// The lock is held, by this guard.
-pub struct InodeGuard<'a, T: FileSystem>(&'a Inode<T>);
+pub struct InodeGuard<'a, T: FileSystem>(&'a Inode<T>, NotThreadSafe);
 
 impl<T: FileSystem> InodeGuard<'_, T> {
     /// Changes owner and group, and the time of the last change.
@@ -177,31 +160,31 @@ impl<T: FileSystem> Drop for InodeGuard<'_, T> {
 /// # Invariants
 ///
 /// The inode has been made by [`NewInode::new`], and this is its only reference.
-pub struct NewInode<T: FileSystem>(ARef<Inode<T>>);
+pub struct NewInode<'a, T: FileSystem>(&'a Inode<T>);
 
-impl<T: FileSystem> NewInode<T> {
+impl<'a, T: FileSystem> NewInode<'a, T> {
     /// Makes an inode with a number of its own and the present time (`new_inode()`).
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub fn new(sb: &SuperBlock<T>, mode: Mode, data: T::InodeData) -> Result<Self> {
+    pub fn new(sb: &'a SuperBlock<T>, mode: Mode, data: T::InodeData) -> Result<Self> {
         // SAFETY: The superblock is valid.
         let inode = unsafe { bindings::new_inode(sb.as_ptr()) };
-        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
 
+        if inode.is_null() {
+            return Err(ENOMEM);
+        }
         // SAFETY: The inode is new: nobody else uses it.
         unsafe {
-            let inode = inode.as_ptr();
-
             (*inode).i_ino = u64::from(bindings::get_next_ino());
             (*inode).i_mode = mode.into_raw();
             (*inode).i_private = data.into_foreign();
             bindings::simple_inode_init_ts(inode);
         }
-        // SAFETY: new_inode() returns one reference, which is ours.
-        // INVARIANT: The private data has been set just now.
-        Ok(Self(unsafe { ARef::from_raw(inode.cast()) }))
+        // SAFETY: new_inode() returns one reference, which is ours; the private data has been set.
+        // INVARIANT: As above.
+        Ok(Self(unsafe { Inode::from_raw(inode) }))
     }
 
     /// Sets owner and group.
@@ -239,9 +222,22 @@ impl<T: FileSystem> NewInode<T> {
         unsafe { (*self.0.as_ptr()).i_op = ops.as_ptr() };
     }
 
+    /// Whether the inode belongs to the given superblock.
+    #[inline]
+    pub(super) fn is_of(&self, sb: &SuperBlock<T>) -> bool {
+        core::ptr::eq(self.0.sb(), sb)
+    }
+
     /// Hands over the reference.
     #[inline]
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl<T: FileSystem> Drop for NewInode<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours; it is not used again.
+        unsafe { bindings::iput(self.0.as_ptr()) };
     }
 }

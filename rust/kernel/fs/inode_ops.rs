@@ -123,7 +123,7 @@ impl<T: FileSystem> SetAttr<'_, T> {
     }
 
     /// Does it (`setattr_copy()`).
-    pub fn copy(self) {
+    pub fn copy(&self) {
         // SAFETY: By the type invariants; a dentry whose attributes are changed is positive.
         unsafe {
             bindings::setattr_copy(

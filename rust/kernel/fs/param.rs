@@ -92,13 +92,23 @@ pub struct Table<const N: usize> {
 unsafe impl<const N: usize> Sync for Table<N> {}
 
 impl<const N: usize> Table<N> {
-    /// Makes a table, for a `static`.
+    /// Makes a table, for a `static`: two options with one number do not compile.
     pub const fn new(options: [Spec; N]) -> Self {
         let mut specs = [pin_init::zeroed(); N];
         let mut kinds = [(0, Kind::U32); N];
         let mut i = 0;
 
         while i < N {
+            let mut j = 0;
+
+            // Else a value could come as what another option is.
+            while j < i {
+                assert!(
+                    options[j].raw.opt != options[i].raw.opt,
+                    "two options have one number"
+                );
+                j += 1;
+            }
             specs[i] = options[i].raw;
             kinds[i] = (options[i].raw.opt, options[i].kind);
             i += 1;

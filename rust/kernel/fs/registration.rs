@@ -14,6 +14,7 @@ use super::{
     FsContext,
     KillSuper,
     NewSuperBlock,
+    NewTree,
     SuperBlock, //
 };
 use crate::{
@@ -52,7 +53,7 @@ pub trait FileSystem: Sized + 'static {
     /// What belongs to a superblock: `sb->s_fs_info`.
     ///
     /// The pointer that [`ForeignOwnable::into_foreign`] makes of it is the key by which
-    /// [`FsContext::get_tree_keyed`] finds a superblock that is there already.
+    /// [`NewTree::get_tree_keyed`] finds a superblock that is there already.
     type Info: ForeignOwnable + Send + Sync + 'static;
 
     /// What belongs to an inode: `inode->i_private`, dropped when the inode is evicted.
@@ -69,7 +70,8 @@ pub trait FileSystem: Sized + 'static {
 
     /// Starts a mount or a remount.
     ///
-    /// Runs in the context of the mounter, without a lock of the VFS.
+    /// Runs in the context of the mounter, without a lock of the VFS. Whether the mounter may mount
+    /// at all is checked later, by `mount_capable()`.
     fn init_fs_context(fc: &FsContext<'_, Self>) -> Result<KBox<Self::Context>>;
 
     /// Takes the mount option with the number `opt`.
@@ -77,14 +79,14 @@ pub trait FileSystem: Sized + 'static {
     /// Called with `fc->uapi_mutex` held.
     fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result;
 
-    /// Finds or makes the superblock, by [`FsContext::get_tree_keyed`].
+    /// Finds or makes the superblock, by [`NewTree::get_tree_keyed`].
     ///
     /// If this fails after it got a superblock, that one is put again.
-    fn get_tree(fc: &mut FsContext<'_, Self>) -> Result;
+    fn get_tree(fc: &mut NewTree<'_, Self>) -> Result;
 
     /// Fills a new superblock; must make its root with [`NewSuperBlock::make_root`].
     ///
-    /// Called from [`FsContext::get_tree_keyed`], with `sb->s_umount` held for writing. If it fails,
+    /// Called from [`NewTree::get_tree_keyed`], with `sb->s_umount` held for writing. If it fails,
     /// [`kill_sb`](FileSystem::kill_sb) follows.
     fn fill_super(sb: &NewSuperBlock<'_, Self>, fc: &mut FsContext<'_, Self>) -> Result;
 
@@ -98,7 +100,7 @@ pub trait FileSystem: Sized + 'static {
 
     /// Destroys a superblock that nobody uses any more.
     ///
-    /// References to dentries and inodes of the superblock have to be dropped before
+    /// What another superblock with the same key must not see has to be undone before
     /// [`KillSuper::kill_anon_super`].
     fn kill_sb(sb: KillSuper<'_, Self>) {
         drop(sb.kill_anon_super());
@@ -121,6 +123,8 @@ unsafe impl<T: FileSystem> Sync for FileSystemType<T> {}
 impl<T: FileSystem> FileSystemType<T> {
     /// Creates the type. It can be mounted once it is [registered](Self::register).
     pub const fn new() -> Self {
+        // register_filesystem() has a BUG_ON() for it.
+        const_assert!(!has_dot(T::NAME.to_bytes()));
         let mut fs_type: bindings::file_system_type = pin_init::zeroed();
 
         fs_type.name = crate::str::as_char_ptr_in_const_context(T::NAME);
@@ -149,12 +153,51 @@ impl<T: FileSystem> FileSystemType<T> {
         // INVARIANT: It has just been registered.
         Ok(Registration(self))
     }
+
+    /// Calls `f` for every live superblock of the type (`iterate_supers_type()`).
+    ///
+    /// `f` runs with `s_umount` held for reading. May sleep; waits for mounts and unmounts that are
+    /// under way.
+    pub fn iterate_supers_type(&self, f: &mut dyn FnMut(&SuperBlock<T>)) {
+        /// # Safety
+        ///
+        /// `sb` must be a live superblock of `T`, `f` be from below.
+        unsafe extern "C" fn each<T: FileSystem>(sb: *mut bindings::super_block, f: *mut c_void) {
+            // SAFETY: By the safety requirements; iterate_supers_type() calls one after the other.
+            let f = unsafe { &mut *f.cast::<&mut dyn FnMut(&SuperBlock<T>)>() };
+
+            // SAFETY: By the safety requirements.
+            f(unsafe { SuperBlock::from_raw(sb) });
+        }
+        let mut f = f;
+
+        // SAFETY: The type is initialised; `each` gets what it wants.
+        unsafe {
+            bindings::iterate_supers_type(
+                self.inner.get(),
+                Some(each::<T>),
+                (&raw mut f).cast::<c_void>(),
+            );
+        }
+    }
 }
 
 impl<T: FileSystem> Default for FileSystemType<T> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+const fn has_dot(name: &[u8]) -> bool {
+    let mut i = 0;
+
+    while i < name.len() {
+        if name[i] == b'.' {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 /// A file system that can be mounted.

@@ -74,6 +74,12 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { T::Info::borrow((*self.as_ptr()).s_fs_info) }
     }
 
+    /// Whether nothing on it can be changed (`SB_RDONLY`).
+    pub fn is_rdonly(&self) -> bool {
+        // SAFETY: The superblock is valid; C reads the flags without a lock as well.
+        unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() & bindings::SB_RDONLY != 0 }
+    }
+
     /// The root directory: `sb->s_root`, which a superblock has from `fill_super` to `kill_sb`.
     pub fn root(&self) -> Option<&Dentry<T>> {
         // SAFETY: The superblock is valid.
@@ -104,10 +110,13 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is a root already, `ENOMEM`.
-    pub fn make_root(&self, inode: NewInode<T>) -> Result<&Dentry<T>> {
+    /// `EEXIST` if there is a root already, `EXDEV` if the inode is of another superblock, `ENOMEM`.
+    pub fn make_root(&self, inode: NewInode<'_, T>) -> Result<&Dentry<T>> {
         if self.0.root().is_some() {
             return Err(EEXIST);
+        }
+        if !inode.is_of(self.0) {
+            return Err(EXDEV);
         }
         // SAFETY: The inode is ours, and d_make_root() consumes it also when it fails. Nobody else
         // uses the superblock until it is filled.
@@ -130,8 +139,9 @@ pub struct KillSuper<'a, T: FileSystem>(&'a SuperBlock<T>);
 impl<T: FileSystem> KillSuper<'_, T> {
     /// Tears the superblock down (`kill_anon_super()`) and returns what belonged to it.
     ///
-    /// No dentry and no inode of it is left afterwards. A mounter of the same key waits until
-    /// [`FileSystem::kill_sb`] has returned.
+    /// No dentry and no inode of it is left afterwards. A mounter of the same key waits until the
+    /// superblock is marked dead, which happens before this returns: what another superblock with
+    /// the key must not see has to be undone before.
     pub fn kill_anon_super(self) -> T::Info {
         ManuallyDrop::new(self).kill()
     }
