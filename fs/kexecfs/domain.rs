@@ -3,15 +3,13 @@
 //! One preservation domain: its state, its files, its limits.
 //!
 //! `op` is held over each operation, calls into LUO included; `table` is a leaf, held for a look
-//! at what it guards and never over a call out; `entries` is held while watchers are told. See
-//! `registry.rs` for the order of all locks.
+//! at what it guards and never over a call out. See `registry.rs` for the order of all locks.
 
 use crate::{
     handover::{
         Arrived,
         Records, //
     },
-    inode::Entries,
     name::Name,
     options::Options,
     state::{
@@ -27,7 +25,8 @@ use kernel::{
         IncomingSession,
         OutgoingSession, //
     },
-    new_condvar, new_mutex,
+    new_condvar,
+    new_mutex,
     prelude::*,
     ratelimit::Ratelimit,
     rbtree::{
@@ -49,14 +48,8 @@ use kernel::{
         Kgid,
         Kuid, //
     },
-    time::{
-        msecs_to_jiffies,
-        Jiffies, //
-    },
+    time::Jiffies, //
 };
-
-/// How long a reboot waits for a file that is just being preserved.
-const PENDING_MSECS: u32 = 2000;
 
 /// Why something failed: for the log and for the file `error`.
 pub(crate) struct Failure {
@@ -81,10 +74,16 @@ impl Failure {
     }
 }
 
-/// What failed for want of memory needs no other reason.
+/// Where only the errno is known, as for want of memory.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::new(error, "the kernel could not do it")
+        let reason = if error == ENOMEM {
+            "no memory"
+        } else {
+            "the kernel could not do it"
+        };
+
+        Self::new(error, reason)
     }
 }
 
@@ -173,9 +172,6 @@ pub(crate) struct Domain {
     op: Mutex<Op>,
     #[pin]
     table: Mutex<Table>,
-    /// The dentries to notify, while there is a superblock.
-    #[pin]
-    entries: Mutex<Option<Entries>>,
     /// Notified when `pending` falls.
     #[pin]
     settled: CondVar,
@@ -255,7 +251,6 @@ impl Domain {
                     },
                     "Domain::table"
                 ),
-                entries <- new_mutex!(None, "Domain::entries"),
                 settled <- new_condvar!("Domain::settled"),
                 changed,
                 messages <- Ratelimit::new(),
@@ -296,6 +291,15 @@ impl Domain {
         let table = self.table.lock();
 
         table.preserved.is_empty() && table.restorable.is_empty()
+    }
+
+    /// Whether the domain is as a new one.
+    pub(crate) fn is_new(&self) -> bool {
+        let table = self.table.lock();
+
+        table.preserved.is_empty()
+            && table.failure.is_none()
+            && Options::new().is_ok_and(|options| options == table.options)
     }
 
     /// The line that `error` shows.
@@ -370,11 +374,11 @@ impl Domain {
     /// # Errors
     ///
     /// `EBUSY` if they are written down already.
-    pub(crate) fn change_root(&self, f: impl FnOnce() -> (Kuid, Kgid, u16)) -> Result {
+    pub(crate) fn change_root(&self, f: impl FnOnce() -> Result<(Kuid, Kgid, u16)>) -> Result {
         let _op = self.op.lock();
 
         self.table.lock().changeable()?;
-        let (uid, gid, mode) = f();
+        let (uid, gid, mode) = f()?;
         let mut table = self.table.lock();
 
         table.options = Options {
@@ -402,15 +406,6 @@ impl Domain {
         drop(op);
         drop((preserved, failure));
         Ok(())
-    }
-
-    /// Sets the dentries to notify, or none.
-    ///
-    /// Once there are none nobody refers to a dentry from here any more.
-    pub(crate) fn set_entries(&self, entries: Option<Entries>) {
-        let old = core::mem::replace(&mut *self.entries.lock(), entries);
-
-        drop(old);
     }
 
     // What comes from user space. The caller is inside the gate, but for `hold`.
@@ -453,6 +448,7 @@ impl Domain {
         let mut op = self.op.lock();
         let size = file.file().i_size_read().try_into().map_err(Error::from)?;
         let token = op.next_token;
+        let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
         let session = match op.outgoing.take() {
             Some(session) => session,
             None => OutgoingSession::create(self.session.as_c_str())
@@ -471,7 +467,7 @@ impl Domain {
                 return Err(Failure::new(e, "LUO could not preserve it"));
             }
         };
-        op.next_token += 1;
+        op.next_token = next_token;
 
         let mut table = self.table.lock();
         if let Some(slot) = table.preserved.get_mut(name) {
@@ -548,7 +544,7 @@ impl Domain {
         if self.state() != State::Updated {
             return Err(Failure::new(EBUSY, "the state forbids it"));
         }
-        let session = op.incoming.as_ref().ok_or(ESTALE)?;
+        let session = op.incoming.as_ref().ok_or(EIO)?;
 
         session
             .retrieve(entry.token)
@@ -565,7 +561,7 @@ impl Domain {
         if self.state() != State::Updated {
             return Err(Failure::new(EBUSY, "the state forbids it"));
         }
-        let session = op.incoming.as_ref().ok_or(ESTALE)?;
+        let session = op.incoming.as_ref().ok_or(EIO)?;
 
         session.finish_file(entry.token).map_err(|e| {
             if e == EBUSY {
@@ -648,10 +644,11 @@ impl Domain {
 
     /// Freezes the domain for a reboot, and prepares it if nobody did.
     ///
-    /// Returns whether it was prepared here. A domain that nobody finished keeps what is known of
+    /// Waits for files that are just being preserved; what is left of `patience` then is for the next
+    /// domain. Returns whether it was prepared here. A domain that nobody finished keeps what is known of
     /// itself; the files that were handed over to it end with this kernel.
-    pub(crate) fn freeze(&self) -> Result<bool, Failure> {
-        self.settle()?;
+    pub(crate) fn freeze(&self, patience: &mut Jiffies) -> Result<bool, Failure> {
+        self.settle(patience)?;
 
         let mut op = self.op.lock();
         let before = self.state();
@@ -672,6 +669,9 @@ impl Domain {
         }
         table.before_reboot = before;
         table.state = State::Frozen;
+        drop(table);
+        drop(op);
+        self.state_has_changed();
         Ok(written)
     }
 
@@ -699,18 +699,20 @@ impl Domain {
         self.state_has_changed();
     }
 
-    /// Waits for the files that are being preserved, up to a deadline.
-    fn settle(&self) -> Result<(), Failure> {
-        let mut left: Jiffies = msecs_to_jiffies(PENDING_MSECS);
+    /// Waits for the files that are being preserved, as long as `patience` lasts.
+    fn settle(&self, patience: &mut Jiffies) -> Result<(), Failure> {
         let mut table = self.table.lock();
 
-        while table.pending != 0 {
+        while table.pending != 0 && *patience != 0 {
             use kernel::sync::CondVarTimeoutResult as Woken;
 
-            left = match self.settled.wait_interruptible_timeout(&mut table, left) {
+            *patience = match self
+                .settled
+                .wait_interruptible_timeout(&mut table, *patience)
+            {
                 Woken::Woken { jiffies } => jiffies,
                 Woken::Signal { .. } => return Err(Failure::new(EINTR, "a signal came")),
-                Woken::Timeout => break,
+                Woken::Timeout => 0,
             };
         }
         table.pending_failure().map_or(Ok(()), Err)
@@ -741,7 +743,12 @@ impl Domain {
         let there = self.intersect(&old, &tokens)?;
         let mut op = self.op.lock();
 
-        op.next_token = tokens.iter().max().map_or(0, |token| token.wrapping_add(1));
+        // Nothing needs it, but a token then means one file over many kexecs.
+        op.next_token = tokens
+            .iter()
+            .max()
+            .and_then(|token| token.checked_add(1))
+            .unwrap_or(0);
         op.incoming = Some(session);
         self.table.lock().restorable = there;
         Ok(())
@@ -786,13 +793,15 @@ impl Domain {
 
     // What others are told.
 
-    /// Keeps why something failed, or that it succeeded, for `error`.
-    pub(crate) fn note(&self, failure: Option<Failure>) {
+    /// Keeps why something failed, or that it succeeded, for `error`, and wakes who polls.
+    ///
+    /// Returns whether that is a change.
+    pub(crate) fn note(&self, failure: Option<Failure>) -> bool {
         let old = {
             let mut table = self.table.lock();
 
             if failure.is_none() && table.failure.is_none() {
-                return;
+                return false;
             }
             core::mem::replace(&mut table.failure, failure)
         };
@@ -800,18 +809,13 @@ impl Domain {
         drop(old);
         self.error_changes.add(1, Relaxed);
         self.changed.notify_all();
-        if let Some(entries) = &*self.entries.lock() {
-            entries.error_has_changed();
-        }
+        true
     }
 
-    /// Tells those who watch `state`.
-    pub(crate) fn state_has_changed(&self) {
+    /// Wakes who polls `state`.
+    fn state_has_changed(&self) {
         self.state_changes.add(1, Relaxed);
         self.changed.notify_all();
-        if let Some(entries) = &*self.entries.lock() {
-            entries.state_has_changed();
-        }
     }
 }
 

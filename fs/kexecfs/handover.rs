@@ -339,8 +339,9 @@ fn read_domain(entry: &abi::Domain) -> Result<Arrived, Unreadable> {
         .map_err(|e| unreadable("its memory can't be had", e))?;
     let stream = usize::try_from(entry.len)
         .ok()
+        .filter(|len| len % abi::RECORD_ALIGN == 0 && page_align(*len) == Some(area.len()))
         .and_then(|len| area.get(..len))
-        .ok_or_else(|| unreadable("its stream is longer than its memory", EIO))?;
+        .ok_or_else(|| unreadable("its stream has another length than its memory", EIO))?;
 
     Reader::new(stream).domain()
 }

@@ -19,7 +19,10 @@ use crate::{
         FdUnpreserve, //
     },
     registry::registry,
-    sb::KexecFs,
+    sb::{
+        KexecFs,
+        KEXECFS, //
+    },
     state::Event,
 };
 use kernel::{
@@ -39,15 +42,14 @@ use kernel::{
         InodeOps,
         Mode,
         NewInode,
+        OpenFile, //
         SetAttr,
         SuperBlock,
         Unlink,
-        WriteFile, //
     },
     new_mutex,
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
@@ -78,72 +80,76 @@ const FD_PRESERVE: &CStr = c"fd_preserve";
 const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
 const FD_RESTORE: &CStr = c"fd_restore";
 
-/// The dentries of a mounted domain whose watchers are told of changes.
-pub(crate) struct Entries {
-    state: ARef<Dentry<KexecFs>>,
-    error: ARef<Dentry<KexecFs>>,
-}
-
-impl Entries {
-    /// Builds the tree below `root`.
-    pub(crate) fn make(
-        sb: &SuperBlock<KexecFs>,
-        root: &Dentry<KexecFs>,
-        domain: &Domain,
-    ) -> Result<Self> {
-        let options = domain.options();
-        let file = |name, permissions, ops| -> Result<ARef<Dentry<KexecFs>>> {
-            let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
-            let mut inode = NewInode::new(sb, Mode::reg(permissions), node)?;
-
-            inode.set_owner(options.uid, options.gid);
-            inode.set_inode_ops(InodeOps::file::<Control>());
-            inode.set_file_ops(ops);
-            Ok(root.start_creating(name)?.make_persistent(inode))
-        };
-        let state = file(STATE, 0o644, FileOps::new::<StateFile>())?;
-        let error = file(ERROR, 0o444, FileOps::new::<ErrorFile>())?;
-
-        file(FD_PRESERVE, 0o600, FileOps::new::<FdPreserve>())?;
-        file(FD_UNPRESERVE, 0o200, FileOps::new::<FdUnpreserve>())?;
-
+/// Builds the tree below `root`.
+pub(crate) fn make_tree(
+    sb: &SuperBlock<KexecFs>,
+    root: &Dentry<KexecFs>,
+    options: &Options,
+) -> Result {
+    let file = |name, permissions, ops| -> Result {
         let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
-        let mut inode = NewInode::new(sb, Mode::dir(0o700), node)?;
+        let mut inode = NewInode::new(sb, Mode::reg(permissions), node)?;
 
         inode.set_owner(options.uid, options.gid);
-        inode.set_nlink(2);
-        inode.set_inode_ops(InodeOps::dir::<RestoreDir>());
-        inode.set_file_ops(FileOps::simple_dir());
-        let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode);
+        inode.set_inode_ops(InodeOps::file::<Control>());
+        inode.set_file_ops(ops);
+        root.start_creating(name)?.make_persistent(inode)?;
+        Ok(())
+    };
 
-        for entry in domain.restorable()?.iter() {
-            let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
-            let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
+    file(STATE, 0o644, FileOps::new::<StateFile>())?;
+    file(ERROR, 0o444, FileOps::new::<ErrorFile>())?;
+    file(FD_PRESERVE, 0o600, FileOps::new::<FdPreserve>())?;
+    file(FD_UNPRESERVE, 0o200, FileOps::new::<FdUnpreserve>())?;
 
-            inode.set_owner(options.uid, options.gid);
-            inode.set_size(entry.size.try_into()?);
-            inode.set_inode_ops(InodeOps::file::<Control>());
-            inode.set_file_ops(FileOps::new::<FdRestore>());
-            fd_restore
-                .start_creating(entry.name.as_c_str())?
-                .make_persistent(inode);
-        }
-        Ok(Self { state, error })
+    let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
+    let mut inode = NewInode::new(sb, Mode::dir(0o700), node)?;
+
+    inode.set_owner(options.uid, options.gid);
+    inode.set_nlink(2);
+    inode.set_inode_ops(InodeOps::dir::<RestoreDir>());
+    inode.set_file_ops(FileOps::simple_dir());
+    let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode)?;
+
+    for entry in sb.info().restorable()?.iter() {
+        let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
+        let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
+
+        inode.set_owner(options.uid, options.gid);
+        inode.set_size(entry.size.try_into()?);
+        inode.set_inode_ops(InodeOps::file::<Control>());
+        inode.set_file_ops(FileOps::new::<FdRestore>());
+        fd_restore
+            .start_creating(entry.name.as_c_str())?
+            .make_persistent(inode)?;
     }
+    Ok(())
+}
 
-    /// Tells those who watch `state`.
-    pub(crate) fn state_has_changed(&self) {
-        self.state.fsnotify_modify();
+/// Tells those who watch the file `name` of a mounted domain that it has changed.
+fn tell(sb: &SuperBlock<KexecFs>, name: &CStr) {
+    // Without memory for the look-up there is none for the watchers' events either.
+    if let Some(Ok(file)) = sb
+        .root()
+        .map(|root| root.lookup_noperm_positive_unlocked(name))
+    {
+        file.fsnotify_modify();
     }
+}
 
-    /// Tells those who watch `error`.
-    pub(crate) fn error_has_changed(&self) {
-        self.error.fsnotify_modify();
-    }
+/// Tells those who watch any domain of a change by a reboot.
+pub(crate) fn tell_watchers() {
+    KEXECFS.iterate_supers_type(&mut |sb| {
+        tell(sb, STATE);
+        tell(sb, ERROR);
+    });
 }
 
 /// Makes the root directory.
-pub(crate) fn new_root(sb: &SuperBlock<KexecFs>, options: &Options) -> Result<NewInode<KexecFs>> {
+pub(crate) fn new_root<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    options: &Options,
+) -> Result<NewInode<'a, KexecFs>> {
     let node = KBox::new(Node::Root, GFP_KERNEL_ACCOUNT)?;
     let mut root = NewInode::new(sb, Mode::dir(options.mode), node)?;
 
@@ -155,31 +161,46 @@ pub(crate) fn new_root(sb: &SuperBlock<KexecFs>, options: &Options) -> Result<Ne
     Ok(root)
 }
 
-/// Gives the tree of a mounted domain the owner and mode of `options`.
-pub(crate) fn change_owner(root: &Dentry<KexecFs>, domain: &Domain, options: &Options) -> Result {
-    let set = |dentry: &Dentry<KexecFs>| {
-        if let Some(inode) = dentry.inode() {
-            inode.lock().set_owner(options.uid, options.gid);
-        }
-    };
-
-    if let Some(inode) = root.inode() {
-        let mut inode = inode.lock();
+/// Changes the owner and mode of the tree of a mounted domain, as far as `options` differ.
+///
+/// # Errors
+///
+/// `EBUSY` if an inode is locked: who reads a directory keeps its lock as long as it likes.
+pub(crate) fn change_owner(
+    root: &Dentry<KexecFs>,
+    domain: &Domain,
+    before: &Options,
+    options: &Options,
+) -> Result {
+    let owner_stays = (before.uid, before.gid) == (options.uid, options.gid);
+    let set_owner = |dentry: &Dentry<KexecFs>| -> Result {
+        let mut inode = dentry.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
 
         inode.set_owner(options.uid, options.gid);
+        Ok(())
+    };
+
+    if before.mode != options.mode {
+        let mut inode = root.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
+
         inode.set_mode(Mode::dir(options.mode));
     }
-    for name in [STATE, ERROR, FD_PRESERVE, FD_UNPRESERVE, FD_RESTORE] {
-        let dentry = root.lookup_noperm_positive_unlocked(name)?;
-
-        set(&dentry);
+    if owner_stays {
+        return Ok(());
     }
+    set_owner(root)?;
     let fd_restore = root.lookup_noperm_positive_unlocked(FD_RESTORE)?;
 
+    set_owner(&fd_restore)?;
+    for name in [STATE, ERROR, FD_PRESERVE, FD_UNPRESERVE] {
+        let dentry = root.lookup_noperm_positive_unlocked(name)?;
+
+        set_owner(&dentry)?;
+    }
     for entry in domain.restorable()?.iter() {
         // One that is released meanwhile needs no owner.
         if let Ok(dentry) = fd_restore.lookup_noperm_positive_unlocked(entry.name.as_c_str()) {
-            set(&dentry);
+            set_owner(&dentry)?;
         }
     }
     Ok(())
@@ -196,12 +217,11 @@ impl InodeOperations for Root {
         let _inside = registry()?.enter()?;
 
         attr.prepare()?;
-        let root: ARef<Dentry<KexecFs>> = attr.dentry().into();
-        let inode = root.inode().ok_or(ENOENT)?;
-
-        inode.sb().info().change_root(|| {
+        attr.dentry().sb().info().change_root(|| {
             attr.copy();
-            (inode.uid(), inode.gid(), inode.mode().permissions())
+            let inode = attr.dentry().inode().ok_or(ENOENT)?;
+
+            Ok((inode.uid(), inode.gid(), inode.mode().permissions()))
         })
     }
 }
@@ -230,11 +250,11 @@ impl InodeOperations for RestoreDir {
         let Node::Entry(entry) = inode.data() else {
             return Err(EPERM);
         };
-        let domain = inode.sb().info();
+        let sb = inode.sb();
 
-        inside(|| domain.release(entry))
-            .map_err(|failure| report(&domain, failure.of_file(&entry.name)))?;
-        domain.note(None);
+        inside(|| sb.info().release(entry))
+            .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
+        succeeded(sb);
         unlink.simple_unlink()
     }
 
@@ -272,7 +292,8 @@ pub(crate) fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fai
 }
 
 /// Says why a command failed, in the log and in the domain.
-pub(crate) fn report(domain: &Domain, failure: Failure) -> Error {
+pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
+    let domain = sb.info();
     let error = failure.error;
 
     if domain.messages.ratelimit(c"kexecfs") {
@@ -283,8 +304,17 @@ pub(crate) fn report(domain: &Domain, failure: Failure) -> Error {
             None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
         }
     }
-    domain.note(Some(failure));
+    if domain.note(Some(failure)) {
+        tell(sb, ERROR);
+    }
     error
+}
+
+/// Keeps that the last command succeeded.
+pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
+    if sb.info().note(None) {
+        tell(sb, ERROR);
+    }
 }
 
 /// An open control file that is read as text.
@@ -374,7 +404,7 @@ impl FileOperations for StateFile {
 
     fn read(
         open: Pin<&OpenText>,
-        file: &LocalFile,
+        file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
     ) -> Result<usize> {
@@ -387,7 +417,7 @@ impl FileOperations for StateFile {
 
     fn write(
         open: Pin<&OpenText>,
-        file: &WriteFile<'_, KexecFs>,
+        file: &OpenFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
@@ -402,21 +432,27 @@ impl FileOperations for StateFile {
             )),
             (Ok(()), Ok(event)) => inside(|| domain.event(event)),
         };
-        let released = result.map_err(|failure| report(domain, failure))?;
+        let sb = file.sb();
+        let released = result.map_err(|failure| report(sb, failure))?;
+        let fd_restore = sb
+            .root()
+            .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
 
-        let root = file.sb().root().ok_or(EINVAL)?;
-        let fd_restore = root.lookup_noperm_positive_unlocked(FD_RESTORE)?;
-
-        for name in released.names() {
-            fd_restore.remove_by_name(name.as_c_str());
+        // Outside the gate: who reads the directory keeps its lock as long as it likes. A name that
+        // stays for want of memory gives ESTALE.
+        if let Some(Ok(fd_restore)) = fd_restore {
+            for name in released.names() {
+                fd_restore.remove_by_name(name.as_c_str());
+            }
         }
-        domain.note(None);
+        succeeded(sb);
+        tell(sb, STATE);
         Ok(len)
     }
 
     fn poll(open: Pin<&OpenText>, file: &File, table: PollTable<'_>) -> u32 {
         table.register_wait(file, open.domain.changed());
-        open.poll(open.domain.state_changes())
+        open.poll(open.domain.state_changes()) | poll::OUT
     }
 }
 
@@ -434,7 +470,7 @@ impl FileOperations for ErrorFile {
 
     fn read(
         open: Pin<&OpenText>,
-        file: &LocalFile,
+        file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
     ) -> Result<usize> {

@@ -13,6 +13,7 @@ use crate::{
         inside,
         read_command,
         report,
+        succeeded,
         Node,
         OpenText, //
     },
@@ -37,7 +38,7 @@ use kernel::{
         File,
         FileOperations,
         Inode,
-        WriteFile, //
+        OpenFile, //
     },
     liveupdate::HeldFile,
     new_mutex,
@@ -68,7 +69,7 @@ impl FileOperations for FdPreserve {
 
     fn read(
         open: Pin<&OpenText>,
-        file: &LocalFile,
+        file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
     ) -> Result<usize> {
@@ -88,7 +89,7 @@ impl FileOperations for FdPreserve {
 
     fn write(
         open: Pin<&OpenText>,
-        file: &WriteFile<'_, KexecFs>,
+        file: &OpenFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
@@ -103,8 +104,8 @@ impl FileOperations for FdPreserve {
                 preserve(domain, file, fd, &name).map_err(|failure| failure.of_file(&name))
             }
         }
-        .map_err(|failure| report(domain, failure))?;
-        domain.note(None);
+        .map_err(|failure| report(file.sb(), failure))?;
+        succeeded(file.sb());
         Ok(len)
     }
 }
@@ -112,7 +113,7 @@ impl FileOperations for FdPreserve {
 /// Preserves the descriptor `fd` of the current process.
 fn preserve(
     domain: &Domain,
-    control: &WriteFile<'_, KexecFs>,
+    control: &OpenFile<'_, KexecFs>,
     fd: u32,
     name: &Name,
 ) -> Result<(), Failure> {
@@ -173,7 +174,7 @@ impl FileOperations for FdUnpreserve {
 
     fn write(
         domain: kernel::sync::ArcBorrow<'_, Domain>,
-        file: &WriteFile<'_, KexecFs>,
+        file: &OpenFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
@@ -187,8 +188,8 @@ impl FileOperations for FdUnpreserve {
                 inside(|| domain.unpreserve(&name)).map_err(|failure| failure.of_file(&name))
             }
         }
-        .map_err(|failure| report(&domain, failure))?;
-        domain.note(None);
+        .map_err(|failure| report(file.sb(), failure))?;
+        succeeded(file.sb());
         Ok(len)
     }
 }
@@ -229,7 +230,7 @@ impl FileOperations for FdRestore {
 
     fn read(
         open: Pin<&OpenEntry>,
-        file: &LocalFile,
+        file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
     ) -> Result<usize> {
@@ -237,13 +238,18 @@ impl FileOperations for FdRestore {
         let mut text = open.text.lock();
 
         if text.is_empty() {
+            // No descriptor for who doesn't read its number.
+            if to.is_empty() || *pos != 0 {
+                return Ok(0);
+            }
             let mut number = KVVec::with_capacity(20, GFP_KERNEL_ACCOUNT)?;
             let fd = restore(&open, file)
-                .map_err(|failure| report(&open.domain, failure.of_file(&open.entry.name)))?;
+                .map_err(|failure| report(file.sb(), failure.of_file(&open.entry.name)))?;
 
             push_number(&mut number, fd.into())?;
             number.push(b'\n', GFP_KERNEL_ACCOUNT)?;
             *text = number;
+            succeeded(file.sb());
         } else if open.entry.is_released() {
             return Err(ESTALE);
         }

@@ -6,16 +6,14 @@
 //! # Locking
 //!
 //! ```text
-//! i_rwsem (VFS) -> gate -> Domain::op -> LUO
-//! s_umount (VFS) -> gate -> Registry::domains -> Domain::op -> LUO -> KHO
-//! LUO's load of its sessions -> Registry::domains
-//! reboot: gate shut, then Registry::domains; Domain::op of one domain after the other -> KHO;
-//!         Registry::root -> KHO
+//! i_rwsem (VFS) -> gate -> Domain::op -> LUO -> KHO
+//! s_umount (VFS) -> Registry::domains -> gate
+//! LUO's load of its sessions -> Registry::domains -> Domain::op -> LUO
+//! reboot: gate shut, then Registry::domains -> Domain::op -> KHO; Registry::root -> KHO;
+//!         and at last, with none of these, s_umount
 //! ```
 //!
-//! `Domain::entries` comes after the gate and is held over the notification of watchers, and by
-//! `kill_sb` before it kills the dentries: a reboot may notify while a domain is unmounted.
-//!
+//! What takes time with the bytes of a domain, as to drop it, is done outside `Registry::domains`.
 //! `Domain::table` is a leaf: it comes after all of these and is never held over a call into LUO,
 //! KHO or the VFS. The gate is an SRCU read section behind a flag, so that nobody waits for a reboot:
 //! who finds it shut gets `EBUSY`. It is never held over an access to user memory or a wait for the
@@ -30,6 +28,7 @@ use crate::{
         self,
         Root, //
     },
+    inode::tell_watchers,
     name::Name,
     state::State, //
 };
@@ -40,7 +39,7 @@ use kernel::{
         RebootNotifier,
         SessionOwner, //
     },
-    new_mutex, new_srcu,
+    new_condvar, new_mutex, new_srcu,
     prelude::*,
     rbtree::{
         RBTree,
@@ -54,11 +53,13 @@ use kernel::{
         },
         srcu,
         Arc,
+        CondVar,
         Mutex,
         SetOnce,
         Srcu, //
     },
     time::{
+        msecs_to_jiffies,
         Instant,
         Monotonic, //
     },
@@ -75,6 +76,9 @@ pub(crate) fn registry() -> Result<&'static Registry> {
     REGISTRY.as_ref().map(|registry| &**registry).ok_or(ENODEV)
 }
 
+/// How long a reboot waits for files that are just being preserved, in all.
+const PATIENCE_MSECS: u32 = 2000;
+
 /// What the registry knows of a domain.
 struct Slot {
     /// None if the previous kernel handed over a domain that can't be read.
@@ -83,6 +87,8 @@ struct Slot {
     users: u32,
     /// Whether there is a superblock.
     mounted: bool,
+    /// Whether the domain is being emptied, which who wants to mount it waits for.
+    dropping: bool,
 }
 
 /// All domains.
@@ -94,6 +100,9 @@ pub(crate) struct Registry {
     inside: Srcu,
     #[pin]
     domains: Mutex<RBTree<Name, Slot>>,
+    /// Notified when a domain has been dropped.
+    #[pin]
+    dropped: CondVar,
     #[pin]
     root: Mutex<Root>,
 }
@@ -108,6 +117,7 @@ impl Registry {
                 shut: Atomic::new(false),
                 inside <- new_srcu!("Registry::inside"),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
+                dropped <- new_condvar!("Registry::dropped"),
                 root <- new_mutex!(Root::add()?, "Registry::root"),
             }? Error),
             GFP_KERNEL,
@@ -149,7 +159,10 @@ impl Registry {
             if let Some(twice) = twice {
                 let (name, _) = twice.to_key_value();
 
-                pr_err!("{name}: was handed over twice; the last is taken\n");
+                pr_err!("{name}: can't be read: it was handed over twice\n");
+                if let Some(slot) = self.domains.lock().get_mut(&name) {
+                    slot.domain = None;
+                }
             }
             Ok(())
         });
@@ -203,10 +216,16 @@ impl Registry {
             Err(e) if e == EBUSY || e == EINTR => return Err(e),
             _ => {}
         }
-        let _inside = self.enter()?;
         let fresh = Domain::new(name.try_clone()?)?;
         let node = RBTreeNode::new(name.try_clone()?, Slot::new(None), GFP_KERNEL_ACCOUNT)?;
         let mut domains = self.domains.lock();
+
+        while domains.get(&name).is_some_and(|slot| slot.dropping) {
+            if self.dropped.wait_interruptible(&mut domains) {
+                return Err(EINTR);
+            }
+        }
+        let _inside = self.enter()?;
         let slot = match domains.get_mut(&name) {
             Some(slot) => slot,
             None => {
@@ -238,50 +257,58 @@ impl Registry {
         }
     }
 
-    /// Counts the end of a superblock.
+    /// Counts the end of a superblock, and drops the domain in the state `normal`.
     pub(crate) fn unmounted(&self, domain: &Domain) {
         self.put(domain, |slot| slot.mounted = false);
     }
 
-    /// Gives up a use of a domain, and drops the domain if that was the last.
+    /// Gives up a use of a domain.
     fn put(&self, domain: &Domain, f: impl FnOnce(&mut Slot)) {
-        // In a reboot nothing is dropped: if it fails, `abort` comes back to it.
-        let inside = self.enter();
-        let mut domains = self.domains.lock();
-        let Some(slot) = domains.get_mut(&domain.name) else {
-            return;
-        };
-
-        slot.users -= 1;
-        f(slot);
-        if inside.is_err() || !slot.clear() {
-            return;
+        if let Some(slot) = self.domains.lock().get_mut(&domain.name) {
+            slot.users -= 1;
+            f(slot);
         }
-        let node = domains.remove_node(&domain.name);
-        drop(domains);
-        drop(node);
+        self.drop_unused(Some(&domain.name));
     }
 
-    /// Drops the domains that lost their last user in a reboot.
-    fn reap(&self) {
-        let mut dropped = RBTree::new();
-        let mut domains = self.domains.lock();
-        let mut cursor = domains.cursor_front_mut();
-
-        while let Some(mut at) = cursor {
-            let (_, slot) = at.current_mut();
-
-            cursor = if slot.clear() {
-                let (next, node) = at.remove_current();
-
-                dropped.insert(node);
-                next
-            } else {
-                at.move_next()
+    /// Drops the given domain, or all, if unmounted in the state `normal`.
+    fn drop_unused(&self, name: Option<&Name>) {
+        loop {
+            let mut domains = self.domains.lock();
+            // In a reboot nothing is dropped: if it fails, `thaw` comes back to it. That opens the
+            // gate before it takes this lock, and a reboot takes it after it shut the gate.
+            let Ok(_inside) = self.enter() else {
+                return;
             };
+            let slot = match name {
+                Some(name) => domains.get_mut(name),
+                None => domains.values_mut().find(|slot| slot.can_drop().is_some()),
+            };
+            let Some((slot, domain)) = slot.and_then(|slot| slot.can_drop().map(|d| (slot, d)))
+            else {
+                return;
+            };
+
+            slot.dropping = true;
+            drop(domains);
+            if let Err(e) = domain.clear() {
+                pr_err!("{}: could not be dropped: {e:?}\n", domain.name);
+            }
+            let mut domains = self.domains.lock();
+            let unused = domains.get_mut(&domain.name).is_some_and(|slot| {
+                slot.dropping = false;
+                slot.users == 0
+            });
+            let node = unused.then(|| domains.remove_node(&domain.name));
+
+            drop(domains);
+            drop(node);
+            self.dropped.notify_all();
+            // One that others are about to mount stays, empty.
+            if name.is_some() || !unused {
+                return;
+            }
         }
-        drop(domains);
-        drop(dropped);
     }
 
     /// All domains that can be read.
@@ -299,8 +326,11 @@ impl Registry {
     // Reboots.
 
     /// Freezes all domains and hands them over; after an error the caller has to undo it.
+    ///
+    /// The list of domains is taken after the gate was shut: see `drop_unused`.
     fn freeze(&self, handover: bool) -> Result {
         let domains = self.domains()?;
+        let mut patience = msecs_to_jiffies(PATIENCE_MSECS);
 
         if !handover {
             return self.check_nothing_is_lost(&domains);
@@ -309,9 +339,10 @@ impl Registry {
 
         for domain in &domains {
             let start = Instant::<Monotonic>::now();
-            let prepared = domain.freeze().map_err(|failure| refuse(domain, failure))?;
+            let prepared = domain
+                .freeze(&mut patience)
+                .map_err(|failure| refuse(domain, failure))?;
 
-            domain.state_has_changed();
             domain.with_records(|records| {
                 if prepared {
                     pr_info!(
@@ -347,8 +378,9 @@ impl Registry {
                 domain.thaw();
             }
         }
-        self.reap();
         self.open_gate();
+        self.drop_unused(None);
+        tell_watchers();
     }
 }
 
@@ -358,22 +390,16 @@ impl Slot {
             domain,
             users: 0,
             mounted: false,
+            dropping: false,
         }
     }
 
-    /// Empties a domain that was unmounted in the state `normal`; returns whether it can go.
-    fn clear(&mut self) -> bool {
-        let Some(domain) = &self.domain else {
-            return false;
-        };
+    /// The domain, if it is unmounted in the state `normal` and there is something to drop.
+    fn can_drop(&self) -> Option<Arc<Domain>> {
+        let domain = self.domain.as_ref()?;
+        let unused = !self.mounted && !self.dropping && domain.state() == State::Normal;
 
-        if self.mounted || domain.state() != State::Normal {
-            return false;
-        }
-        if let Err(e) = domain.clear() {
-            pr_err!("{}: could not be cleared: {e:?}\n", domain.name);
-        }
-        self.users == 0
+        (unused && (self.users == 0 || !domain.is_new())).then(|| domain.clone())
     }
 }
 
@@ -418,20 +444,17 @@ impl SessionOwner for Registry {
         let Ok(registry) = registry() else {
             return;
         };
-        let Ok(domains) = registry.domains() else {
-            pr_err!("no memory to claim the sessions of the domains\n");
-            return;
-        };
 
-        for domain in &domains {
-            if domain.state() != State::Updated {
-                continue;
-            }
-            if let Err(e) = domain.claim() {
-                pr_err!("{}: its LUO session can't be had: {e:?}\n", domain.name);
-                if let Some(slot) = registry.domains.lock().get_mut(&domain.name) {
-                    slot.domain = None;
-                }
+        // No domain is mounted before this has been done.
+        for (name, slot) in registry.domains.lock().iter_mut() {
+            let claimed = match &slot.domain {
+                Some(domain) if domain.state() == State::Updated => domain.claim(),
+                _ => continue,
+            };
+
+            if let Err(e) = claimed {
+                pr_err!("{name}: its LUO session can't be had: {e:?}\n");
+                slot.domain = None;
             }
         }
     }
@@ -442,7 +465,10 @@ impl RebootNotifier for Registry {
         let registry = registry()?;
 
         registry.shut_gate();
-        registry.freeze(handover).inspect_err(|_| registry.thaw())
+        registry
+            .freeze(handover)
+            .inspect(|()| tell_watchers())
+            .inspect_err(|_| registry.thaw())
     }
 
     fn abort() {

@@ -6,8 +6,8 @@ use crate::{
     domain::Domain,
     inode::{
         change_owner,
+        make_tree,
         new_root,
-        Entries,
         Node, //
     },
     name::Name,
@@ -31,6 +31,7 @@ use kernel::{
         FsContext,
         KillSuper,
         NewSuperBlock,
+        NewTree,
         SuperBlock, //
     },
     prelude::*,
@@ -72,44 +73,55 @@ impl FileSystem for KexecFs {
 
     fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result {
         fc.context()?.given.set(opt, value).inspect_err(|_| {
-            errorfc!(fc, "kexecfs: mode= is at most 07777");
+            errorfc!(fc, "mode= is at most 07777");
         })
     }
 
-    fn get_tree(fc: &mut FsContext<'_, Self>) -> Result {
+    fn get_tree(fc: &mut NewTree<'_, Self>) -> Result {
         let Some(source) = fc.source() else {
-            errorfc!(fc, "kexecfs: no source: it is the name of the domain");
+            errorfc!(fc, "no source: it is the name of the domain");
             return Err(EINVAL);
         };
         let name = Name::of_domain(source.to_bytes()).inspect_err(|&e| {
             if e == EINVAL {
                 errorfc!(
                     fc,
-                    "kexecfs: illegal source '{source}': a domain has 1 to 255 bytes of printable \
-                     ASCII without space and '/', and isn't '.', '..' or 'none'"
+                    "illegal source '{source}': a domain has 1 to 255 bytes of printable ASCII \
+                     without space and '/', and isn't '.', '..' or 'none'"
                 );
             }
         })?;
-        let mounting = registry()?.find(name).inspect_err(|&e| {
-            if e == EIO {
-                errorfc!(
-                    fc,
-                    "kexecfs: what was handed over as '{source}' can't be read"
-                );
-            }
-        })?;
+        let mounting = registry()
+            .and_then(|registry| registry.find(name))
+            .inspect_err(|&e| {
+                let why = if e == EIO {
+                    "what was handed over can't be read"
+                } else if e == ENODEV {
+                    "live update is off"
+                } else if e == EBUSY {
+                    "a reboot is under way"
+                } else {
+                    "the domain can't be had"
+                };
+
+                errorfc!(fc, "'{source}': {why}");
+            })?;
         let domain = mounting.domain.clone();
 
         fc.context()?.mounting = Some(mounting);
-        let new = fc.get_tree_keyed(domain.clone())?;
+        let new = fc.get_tree_keyed(domain.clone());
 
         fc.context()?.mounting = None;
+        if new? {
+            return Ok(());
+        }
         let live = domain.options();
+        let rdonly = fc.sb().is_some_and(|sb| sb.is_rdonly());
 
-        if !new && fc.context()?.given.over(live) != live {
+        if fc.context()?.given.over(live) != live || fc.is_rdonly() != rdonly {
             errorfc!(
                 fc,
-                "kexecfs: '{}' is mounted with other options: mount it without, or remount",
+                "'{}' is mounted with other options: mount it without, or remount",
                 domain.name
             );
             return Err(EBUSY);
@@ -125,22 +137,20 @@ impl FileSystem for KexecFs {
 
         let options = fc.context()?.given.over(domain.options());
 
-        set_options(fc, &domain, || domain.set_options(options))?;
         sb.set_magic(MAGIC);
         sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
-        let root = sb.make_root(new_root(sb, &options)?)?;
-        let entries = Entries::make(sb, root, &domain)?;
-
-        domain.set_entries(Some(entries));
-        Ok(())
+        make_tree(sb, sb.make_root(new_root(sb, &options)?)?, &options)?;
+        // Last: a mount that fails changes nothing.
+        set_options(fc, &domain, || domain.set_options(options))
     }
 
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {
         let domain = sb.info();
-        let options = fc.context()?.given.over(domain.options());
+        let before = domain.options();
+        let options = fc.context()?.given.over(before);
         let root = sb.root().ok_or(EINVAL)?;
 
-        if options == domain.options() {
+        if options == before {
             return Ok(());
         }
         set_options(fc, &domain, || {
@@ -149,7 +159,9 @@ impl FileSystem for KexecFs {
             domain.set_options(options)
         })?;
         // Outside the gate: who reads a directory keeps its lock as long as it likes.
-        change_owner(root, &domain, &options)
+        change_owner(root, &domain, &before, &options).inspect_err(|_| {
+            errorfc!(fc, "a file of '{}' is busy, try again", domain.name);
+        })
     }
 
     fn show_options(sb: &SuperBlock<Self>, m: &SeqFile) -> Result {
@@ -158,12 +170,11 @@ impl FileSystem for KexecFs {
     }
 
     fn kill_sb(sb: KillSuper<'_, Self>) {
-        sb.info().set_entries(None);
-        let domain = sb.kill_anon_super();
-
+        // Before the superblock is dead: from then on the same domain can be mounted anew.
         if let Ok(registry) = registry() {
-            registry.unmounted(&domain);
+            registry.unmounted(&sb.info());
         }
+        drop(sb.kill_anon_super());
     }
 }
 
@@ -175,17 +186,9 @@ fn set_options(
 ) -> Result {
     set().inspect_err(|&e| {
         if e == EBUSY {
-            errorfc!(
-                fc,
-                "kexecfs: '{}' is prepared, its options are fixed",
-                domain.name
-            );
+            errorfc!(fc, "'{}' is prepared, its options are fixed", domain.name);
         } else if e == EINVAL {
-            errorfc!(
-                fc,
-                "kexecfs: max_fds= is below what '{}' holds",
-                domain.name
-            );
+            errorfc!(fc, "max_fds= is below what '{}' holds", domain.name);
         }
     })
 }

@@ -54,8 +54,8 @@
  * Rules for readers. The writer was another kernel, of another version perhaps,
  * and nothing it wrote is believed without a check:
  *
- *   - A root with another magic or a greater major version is not read at all,
- *     nor is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel was
+ *   - A root with another magic or another major version is not read at all, nor
+ *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel was
  *     left without having committed to the handover. A greater minor version
  *     is read.
  *   - A physical address is only followed if KHO says that a block of just this
