@@ -261,6 +261,12 @@ impl FileOperations for FdRestore {
 fn restore(open: &OpenEntry, control: &LocalFile) -> Result<u32, Failure> {
     let file = inside(|| open.domain.retrieve(&open.entry))?;
 
-    receive_fd(&file, control.flags() & flags::O_CLOEXEC)
-        .map_err(|e| Failure::new(e, "the descriptor could not be made"))
+    // open(2) doesn't tell a file of O_CLOEXEC: the descriptor that is read from has it.
+    let flags = if control.get_close_on_exec() {
+        flags::O_CLOEXEC
+    } else {
+        0
+    };
+
+    receive_fd(&file, flags).map_err(|e| Failure::new(e, "the descriptor could not be made"))
 }
