@@ -661,18 +661,17 @@ impl Domain {
         };
         let mut table = self.table.lock();
 
-        if before == State::Updated && !table.restorable.is_empty() {
-            pr_warn!(
-                "{}: nobody finished it: the files in fd_restore are lost\n",
-                self.name
-            );
-        }
         table.before_reboot = before;
         table.state = State::Frozen;
         drop(table);
         drop(op);
         self.state_has_changed();
         Ok(written)
+    }
+
+    /// Whether files that were handed over end with this kernel, as nobody finished the domain.
+    pub(crate) fn loses_files(&self) -> bool {
+        !self.table.lock().restorable.is_empty()
     }
 
     /// Calls `f` with what is written down for the next kernel.

@@ -355,7 +355,14 @@ impl Registry {
                 Ok(index.push(records.entry()?, GFP_KERNEL)?)
             })?;
         }
-        self.root.lock().seal(&index)
+        self.root.lock().seal(&index)?;
+        for domain in domains.iter().filter(|domain| domain.loses_files()) {
+            pr_warn!(
+                "{}: nobody finished it: this kexec loses the files in fd_restore\n",
+                domain.name
+            );
+        }
+        Ok(())
     }
 
     /// An image that was loaded by kexec_load() hands nothing over.

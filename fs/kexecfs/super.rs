@@ -160,6 +160,8 @@ impl FileSystem for KexecFs {
         })?;
         // Outside the gate: who reads a directory keeps its lock as long as it likes.
         change_owner(root, &domain, &before, &options).inspect_err(|_| {
+            // So that the same remount starts over. If a reboot has begun it can't, nor be undone.
+            let _ = domain.set_options(before);
             errorfc!(fc, "a file of '{}' is busy, try again", domain.name);
         })
     }
@@ -186,7 +188,11 @@ fn set_options(
 ) -> Result {
     set().inspect_err(|&e| {
         if e == EBUSY {
-            errorfc!(fc, "'{}' is prepared, its options are fixed", domain.name);
+            errorfc!(
+                fc,
+                "'{}' is prepared or a reboot is under way: its options are fixed",
+                domain.name
+            );
         } else if e == EINVAL {
             errorfc!(fc, "max_fds= is below what '{}' holds", domain.name);
         }

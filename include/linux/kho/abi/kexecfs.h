@@ -65,6 +65,7 @@
  *     the whole domain is unreadable (%EIO) instead.
  *   - A stream that breaks any other rule given here makes its domain unreadable,
  *     and no other.
+ *   - Of two domains with the same name neither is readable.
  *   - A file that LUO handed over and that no record names is still the domain's.
  *     A record of a file that LUO did not hand over is dropped.
  */
@@ -179,7 +180,7 @@ static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
  * The domain's name and the session's name follow, in this order and without
  * anything between or after them. The domain's name is of printable ASCII
  * without space and '/', and none of ".", ".." and "none". The session's begins
- * with KEXECFS_SESSION_PREFIX.
+ * with KEXECFS_SESSION_PREFIX and is of printable ASCII without space.
  */
 struct kexecfs_domain_record {
 	u32 uid;
