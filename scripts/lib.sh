@@ -34,9 +34,9 @@ need_space()
 	local free
 
 	mkdir -p "$build" || die "cannot create $build"
-	free=$(df --output=avail -BG "$build" | tail -n 1 | tr -dc 0-9)
-	((free >= $1)) ||
-		die "$build needs $1 GiB of free disk, but has $free: free some, or set BUILD= to a folder elsewhere"
+	free=$(df --output=avail -BM "$build" | tail -n 1 | tr -dc 0-9)
+	((free >= $1 * 1024)) ||
+		die "$build needs $1 GiB of free disk, but has $((free / 1024)): free some, or set BUILD= to a folder elsewhere"
 }
 
 # lock NAME: one run at a time, until this process ends.
