@@ -8,7 +8,8 @@
 //! `kxclient memfd 5 4096 + open 6 /kx/fd_preserve w + write 6 "5 ram"` is a whole test. Each
 //! operation prints one line, `OP ARG...: ok` or the errno's name; a failure does not stop the rest:
 //! what is right is for the golden output to say. An operation that begins with `@` prints nothing,
-//! and its failure ends the program. `exec` and `run` take all words up to the next `+`.
+//! and its failure ends the program. `exec` and `run` take all words up to the next `+`,
+//! and hand a `++` on as `+`.
 
 mod luo;
 mod many;

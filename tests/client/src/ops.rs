@@ -107,6 +107,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         ))),
         // Under stress
         "stall" => stress::stall(&args),
+        "stall-list" => stress::stall_list(&args),
         "hammer" => stress::hammer(&args),
         "failsweep" => stress::failsweep(&args),
         other => usage(format!("{other}: no such operation")),
@@ -390,7 +391,11 @@ fn touch(args: &Args<'_>) -> Outcome {
 
 pub fn command(args: &Args<'_>) -> Result<Command, Failure> {
     let mut command = Command::new(args.text(0)?);
-    command.args(&args.0[1..]);
+    command.args(
+        args.0[1..]
+            .iter()
+            .map(|word| if word == "++" { "+" } else { word }),
+    );
     Ok(command)
 }
 

@@ -21,26 +21,41 @@ use std::time::{Duration, Instant};
 /// the file's inode lock held; then READY is created. When GO exists the memory is supplied and the
 /// write ends.
 pub fn stall(args: &Args<'_>) -> Outcome {
+    let n = stall_in(args, |page, fd| page.write_from(sys::fd(fd)))?;
+    Ok(Some(format!("stall: wrote {n} bytes")))
+}
+
+/// `stall-list FD READY GO`: the same for listing the directory FD.
+pub fn stall_list(args: &Args<'_>) -> Outcome {
+    stall_in(args, |page, fd| page.list_into(sys::fd(fd)))?;
+    Ok(Some("stall-list: listed".into()))
+}
+
+fn stall_in(
+    args: &Args<'_>,
+    call: fn(&sys::MissingPage, i32) -> rustix::io::Result<usize>,
+) -> Result<usize, Failure> {
     let page = sys::MissingPage::new()?;
     let (fd, ready, go) = (args.fd(0)?, args.text(1)?, args.text(2)?);
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| page.write_from(sys::fd(fd)));
+        let worker = scope.spawn(|| call(&page, fd));
         let mut set = [PollFd::new(&page.uffd, PollFlags::IN)];
         let limit = Timespec {
             tv_sec: 30,
             tv_nsec: 0,
         };
-        if rustix::event::poll(&mut set, Some(&limit))? == 0 {
-            return Err(Failure::Wrong("the write did not stall".into()));
+        rustix::event::poll(&mut set, Some(&limit))?;
+        if set[0].revents() != PollFlags::IN {
+            return Err(Failure::Wrong(format!("no stall: {:?}", worker.join())));
         }
         std::fs::write(ready, "")?;
         let waited = wait_for(go, Duration::from_secs(600));
         page.supply()?;
         waited?;
-        let Ok(result) = writer.join() else {
-            return Err(Failure::Wrong("the writer panicked".into()));
-        };
-        Ok(Some(format!("stall: wrote {} bytes", result?)))
+        match worker.join() {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(Failure::Wrong("the thread panicked".into())),
+        }
     })
 }
 

@@ -108,7 +108,7 @@ const UFFDIO_REGISTER_MODE_MISSING: u64 = 1;
 
 impl MissingPage {
     pub fn new() -> Result<Self> {
-        use rustix::mm::{mmap_anonymous, MapFlags, ProtFlags};
+        use rustix::mm::{mmap_anonymous, userfaultfd, MapFlags, ProtFlags, UserfaultfdFlags};
         // SAFETY: a new mapping, which nothing else refers to.
         let addr = unsafe {
             mmap_anonymous(
@@ -118,8 +118,9 @@ impl MissingPage {
                 MapFlags::PRIVATE,
             )
         }? as u64;
+        // poll() works on a nonblocking one only.
         // SAFETY: the descriptor is used on the mapping above alone.
-        let uffd = unsafe { rustix::mm::userfaultfd(rustix::mm::UserfaultfdFlags::CLOEXEC) }?;
+        let uffd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::NONBLOCK) }?;
         let mut api = [UFFD_API, 0, 0];
         update::<UFFDIO_API, _>(uffd.as_fd(), &mut api)?;
         let mut reg = [addr, PAGE as u64, UFFDIO_REGISTER_MODE_MISSING, 0];
@@ -132,6 +133,14 @@ impl MissingPage {
         use rustix::fd::AsRawFd;
         // SAFETY: the mapping stays for as long as `self`, and only the kernel reads it.
         let rc = unsafe { libc::write(to.as_raw_fd(), self.addr as *const _, PAGE) };
+        usize::try_from(rc).map_err(|_| last())
+    }
+
+    /// getdents64(2) into the missing page; returns as write_from() does.
+    pub fn list_into(&self, dir: BorrowedFd<'_>) -> Result<usize> {
+        use rustix::fd::AsRawFd;
+        // SAFETY: the kernel writes at most PAGE bytes to the mapping, which nothing else uses.
+        let rc = unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), self.addr, PAGE) };
         usize::try_from(rc).map_err(|_| last())
     }
 
