@@ -25,7 +25,7 @@ kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
 
 shell: kernel	## an interactive guest with a domain mounted on /kx
-	@scripts/guest --flavor $(FLAVOR) --interactive -- /demo/shell
+	@scripts/guest --flavor $(FLAVOR) --plain --interactive -- /demo/shell
 
 lint: tree	## check the style of the code
 	@scripts/lint
