@@ -352,8 +352,8 @@ impl Domain {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if they are written down already, `EINVAL` if more files are preserved than `options`
-    /// allows.
+    /// `EBUSY` if they are written down already, `EINVAL` if more files are preserved than
+    /// `options` allows.
     pub(crate) fn set_options(&self, options: Options) -> Result {
         let _op = self.op.lock();
         let mut table = self.table.lock();
@@ -644,9 +644,9 @@ impl Domain {
 
     /// Freezes the domain for a reboot, and prepares it if nobody did.
     ///
-    /// Waits for files that are just being preserved; what is left of `patience` then is for the next
-    /// domain. Returns whether it was prepared here. A domain that nobody finished keeps what is known of
-    /// itself; the files that were handed over to it end with this kernel.
+    /// Waits for files that are just being preserved; what is left of `patience` then is for the
+    /// next domain. Returns whether it was prepared here. A domain that nobody finished keeps what
+    /// is known of itself; the files that were handed over to it end with this kernel.
     pub(crate) fn freeze(&self, patience: &mut Jiffies) -> Result<bool, Failure> {
         self.settle(patience)?;
 
@@ -753,7 +753,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Returns the files that there are: those of `old` that `tokens` has, and a name for each other.
+    /// Returns the files that there are: those of `old` that `tokens` has, and a name for each
+    /// other.
     fn intersect(
         &self,
         old: &RBTree<Name, Arc<Entry>>,

@@ -5,8 +5,8 @@
 //! Every mount is one preservation domain. `super.rs` mounts it, `inode.rs` makes its tree,
 //! `preserve.rs` takes descriptors and gives them back, `domain.rs` is what all these act on.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
-//! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are the
-//! words that a user writes.
+//! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are
+//! the words that a user writes.
 //!
 //! User documentation: `Documentation/filesystems/kexecfs/kexecfs.rst`.
 

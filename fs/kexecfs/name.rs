@@ -43,8 +43,8 @@ impl Name {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if it is empty or too long, ".", ".." or "none", or has anything but printable ASCII
-    /// without space and slash.
+    /// `EINVAL` if it is empty or too long, ".", ".." or "none", or has anything but printable
+    /// ASCII without space and slash.
     pub(crate) fn of_domain(name: &[u8]) -> Result<Self> {
         if name == b"none" {
             return Err(EINVAL);
@@ -113,8 +113,8 @@ impl Name {
 
     /// The name of the LUO session of the domain with this name.
     ///
-    /// `kexecfs:NAME` where that fits. Else as much of the beginning as fits, a slash, which no name
-    /// can hold, and a hash of the whole.
+    /// `kexecfs:NAME` where that fits. Else as much of the beginning as fits, a slash, which no
+    /// name can hold, and a hash of the whole.
     pub(crate) fn session(&self) -> Result<Name> {
         let prefix = abi::SESSION_PREFIX.to_bytes();
         let mut session = KVec::with_capacity(abi::SESSION_NAME_MAX + 1, GFP_KERNEL_ACCOUNT)?;

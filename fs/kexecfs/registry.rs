@@ -15,9 +15,9 @@
 //!
 //! What takes time with the bytes of a domain, as to drop it, is done outside `Registry::domains`.
 //! `Domain::table` is a leaf: it comes after all of these and is never held over a call into LUO,
-//! KHO or the VFS. The gate is an SRCU read section behind a flag, so that nobody waits for a reboot:
-//! who finds it shut gets `EBUSY`. It is never held over an access to user memory or a wait for the
-//! lock of an inode that is preserved, since the reboot waits for all who are inside.
+//! KHO or the VFS. The gate is an SRCU read section behind a flag, so that nobody waits for a
+//! reboot: who finds it shut gets `EBUSY`. It is never held over an access to user memory or a
+//! wait for the lock of an inode that is preserved, since the reboot waits for all who are inside.
 
 use crate::{
     domain::{

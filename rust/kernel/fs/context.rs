@@ -40,7 +40,8 @@ use core::{
 ///   `T::Info::into_foreign()`; both are owned.
 pub struct FsContext<'a, T: FileSystem> {
     raw: NonNull<bindings::fs_context>,
-    _p: PhantomData<(&'a mut bindings::fs_context, fn() -> T)>,
+    _context: PhantomData<&'a mut bindings::fs_context>,
+    _p: PhantomData<fn() -> T>,
 }
 
 impl<'a, T: FileSystem> FsContext<'a, T> {
@@ -52,6 +53,7 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
         Self {
             // SAFETY: A valid pointer is not null.
             raw: unsafe { NonNull::new_unchecked(raw) },
+            _context: PhantomData,
             _p: PhantomData,
         }
     }
@@ -166,8 +168,8 @@ impl<T: FileSystem> NewTree<'_, T> {
         to_result(unsafe {
             bindings::get_tree_keyed(fc, Some(sb::fill_super::<T>), info.into_foreign())
         })?;
-        // SAFETY: The context is valid by its invariants. sget_fc() clears the field when it hands it
-        // on to a new superblock.
+        // SAFETY: The context is valid by its invariants. sget_fc() clears the field when it hands
+        // it on to a new superblock.
         Ok(unsafe { (*fc).s_fs_info.is_null() })
     }
 }
@@ -288,7 +290,8 @@ impl<T: FileSystem> Operations<T> {
 
     /// # Safety
     ///
-    /// `fc` must be a context of this file system with a root, whose `s_umount` is held for writing.
+    /// `fc` must be a context of this file system with a root, whose `s_umount` is held for
+    /// writing.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
             // SAFETY: The root is set and held by `fc`; its superblock is one of this file system.

@@ -88,25 +88,25 @@ impl<T: FileSystem> Dentry<T> {
         }
     }
 
-    /// Locks this directory and looks `name` up in it, for something new (`simple_start_creating()`).
+    /// Locks this directory and looks `name` up in it, for something new
+    /// (`simple_start_creating()`).
     ///
     /// May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOTDIR` if it is none, `EEXIST` if there is something of that name, `ENOENT` if the directory
-    /// has been removed, `EACCES` for a name with a slash and the like, `ENOMEM`.
+    /// `ENOTDIR` if it is none, `EEXIST` if there is something of that name, `ENOENT` if the
+    /// directory has been removed, `EACCES` for a name with a slash and the like, `ENOMEM`.
     pub fn start_creating(&self, name: &CStr) -> Result<Creating<'_, T>> {
         self.check_can_lookup()?;
         // SAFETY: The dentry is valid and a directory that has a lookup; the name is valid for the
         // call.
-        let dentry = from_err_ptr(unsafe {
-            bindings::simple_start_creating(self.as_ptr(), name.as_char_ptr())
-        })?;
+        let dentry = unsafe { bindings::simple_start_creating(self.as_ptr(), name.as_char_ptr()) };
+        let dentry = from_err_ptr(dentry)?;
 
-        // SAFETY: It is a valid pointer to a dentry of which we hold a reference.
         // INVARIANT: This directory has been locked.
         Ok(Creating {
+            // SAFETY: It is a valid pointer to a dentry of which we hold a reference.
             dentry: unsafe { Dentry::from_raw(dentry) },
             parent: self,
             _not_send: NotThreadSafe,
@@ -123,9 +123,10 @@ impl<T: FileSystem> Dentry<T> {
         self.check_can_lookup()?;
         // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
         // call.
-        let dentry = from_err_ptr(unsafe {
+        let dentry = unsafe {
             bindings::lookup_noperm_positive_unlocked_name(name.as_char_ptr(), self.as_ptr())
-        })?;
+        };
+        let dentry = from_err_ptr(dentry)?;
 
         // SAFETY: The function returns a reference, which is ours.
         // INVARIANT: As above.

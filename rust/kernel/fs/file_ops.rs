@@ -113,8 +113,8 @@ impl<T: FileSystem> OpenFile<'_, T> {
     ///
     /// # Errors
     ///
-    /// `EBADF` if there is none, or none but a path (`O_PATH`); `ELOOP` for the file that is being read
-    /// or written, which can't be had here.
+    /// `EBADF` if there is none, or none but a path (`O_PATH`); `ELOOP` for the file that is being
+    /// read or written, which can't be had here.
     pub fn fget(&self, fd: u32) -> Result<ARef<File>> {
         let file = LocalFile::fget(fd)?;
 
@@ -148,10 +148,9 @@ impl<T: FileSystem> FileOps<T> {
     /// The table for directories that lie in the dcache alone (`simple_dir_operations`).
     pub const fn simple_dir() -> Self {
         // SAFETY: The table is static and immutable.
-        Self(
-            unsafe { &*(&raw const bindings::simple_dir_operations) },
-            PhantomData,
-        )
+        let ops = unsafe { &bindings::simple_dir_operations };
+
+        Self(ops, PhantomData)
     }
 
     #[inline]
@@ -216,8 +215,8 @@ impl<O: FileOperations> VTable<O> {
             // SAFETY: `open` has set the private data, and it stays until `release`. The file is
             // open for this call, and what calls of fdget_pos() there are for it are on this thread
             // or have locked it. The position is ours.
-            // INVARIANT: The file is of this kind; the VFS calls ->read() from the read of this file and
-            // of no other.
+            // INVARIANT: The file is of this kind; the VFS calls ->read() from the read of this
+            // file and of no other.
             let read = unsafe {
                 O::read(
                     O::Data::borrow((*file).private_data),
@@ -246,8 +245,8 @@ impl<O: FileOperations> VTable<O> {
             // SAFETY: `open` has set the private data, and it stays until `release`. The file is
             // open for this call, and what calls of fdget_pos() there are for it are on this thread
             // or have locked it.
-            // INVARIANT: The file is of this kind; the VFS calls ->write() from the write of this file
-            // and of no other.
+            // INVARIANT: The file is of this kind; the VFS calls ->write() from the write of this
+            // file and of no other.
             let written = unsafe {
                 O::write(
                     O::Data::borrow((*file).private_data),

@@ -102,7 +102,8 @@ impl<T: FileSystem> Inode<T> {
 
     /// Locks the inode for a change if nobody else has locked it (`inode_trylock()`).
     ///
-    /// To wait for it may take long: who reads a directory keeps the lock over copies to user space.
+    /// To wait for it may take long: who reads a directory keeps the lock over copies to user
+    /// space.
     #[inline]
     pub fn try_lock(&self) -> Option<InodeGuard<'_, T>> {
         // SAFETY: The inode is valid.

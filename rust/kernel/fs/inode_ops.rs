@@ -159,7 +159,8 @@ impl<O: InodeOperations> VTable<O> {
 
     /// # Safety
     ///
-    /// `dentry` must be a positive entry of the directory `dir`, both of this file system and locked.
+    /// `dentry` must be a positive entry of the directory `dir`, both of this file system and
+    /// locked.
     unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
         from_result(|| {
             // SAFETY: The caller holds references to both.

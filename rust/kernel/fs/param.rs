@@ -187,9 +187,9 @@ impl Parameters {
             Kind::Uid => Value::Uid(Kuid::from_raw(unsafe { result.__bindgen_anon_1.uid })),
             // SAFETY: `fs_param_is_gid()` has filled this member of the union.
             Kind::Gid => Value::Gid(Kgid::from_raw(unsafe { result.__bindgen_anon_1.gid })),
-            // SAFETY: `fs_param_is_string()` has checked that the parameter is a string, which
-            // belongs to `param`.
             Kind::String => {
+                // SAFETY: `fs_param_is_string()` has checked that the parameter is a string, which
+                // belongs to `param`.
                 Value::String(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
             }
         };

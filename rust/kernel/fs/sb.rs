@@ -110,7 +110,8 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is a root already, `EXDEV` if the inode is of another superblock, `ENOMEM`.
+    /// `EEXIST` if there is a root already, `EXDEV` if the inode is of another superblock,
+    /// `ENOMEM`.
     pub fn make_root(&self, inode: NewInode<'_, T>) -> Result<&Dentry<T>> {
         if self.0.root().is_some() {
             return Err(EEXIST);
@@ -228,8 +229,8 @@ impl<T: FileSystem> Operations<T> {
     ///
     /// `inode` must be an inode of this file system that is being evicted.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
-        // SAFETY: Nobody else uses the inode; its data came from `into_foreign()` or is null, and is
-        // not used after this.
+        // SAFETY: Nobody else uses the inode; its data came from `into_foreign()` or is null, and
+        // is not used after this.
         unsafe {
             bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
             bindings::clear_inode(inode);
