@@ -4,13 +4,14 @@
 
 FLAVOR ?= fast
 BUILD ?= build
-export BUILD KERNEL_SRC
+export BUILD FLAVOR KERNEL_SRC
 
 help:		## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 	@echo
 	@echo '  FLAVOR=fast|debug     which kernel (tests run on debug)'
 	@echo '  KERNEL_SRC=DIR        a Linux 7.3 tree to use instead of Debian'"'"'s'
+	@echo "  TESTS='-g quick'      what make test passes to tests/check"
 	@echo '  BUILD=DIR             where to build (build)'
 
 demo: FLAVOR = fast
@@ -19,7 +20,7 @@ demo: kernel	## two services keep their files over a kexec, in a QEMU guest
 
 test: FLAVOR = debug
 test: kernel	## run all tests in QEMU guests
-	@tests/check
+	@tests/check $(TESTS)
 
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
