@@ -139,7 +139,7 @@ struct liveupdate_session *liveupdate_session_create(const char *name)
 	if (err)
 		return ERR_PTR(err);
 
-	session = luo_session_alloc(name);
+	session = luo_session_alloc(name, GFP_KERNEL_ACCOUNT);
 	if (IS_ERR(session))
 		return ERR_CAST(session);
 
