@@ -198,8 +198,8 @@ impl OutgoingSession {
     /// - [`ENOMEM`] if there is not enough memory.
     pub fn create(name: &CStr) -> Result<Self> {
         // SAFETY: The name is valid during the call, which copies it.
-        let session =
-            from_err_ptr(unsafe { bindings::liveupdate_session_create(name.as_char_ptr()) })?;
+        let session = unsafe { bindings::liveupdate_session_create(name.as_char_ptr()) };
+        let session = from_err_ptr(session)?;
 
         // INVARIANT: The call succeeded.
         Ok(Self(NonNull::new(session).ok_or(ENOMEM)?))
@@ -317,8 +317,8 @@ impl IncomingSession {
     /// - [`EBUSY`] during a reboot.
     pub fn claim(name: &CStr) -> Result<Self> {
         // SAFETY: The name is valid during the call.
-        let session =
-            from_err_ptr(unsafe { bindings::liveupdate_session_claim(name.as_char_ptr()) })?;
+        let session = unsafe { bindings::liveupdate_session_claim(name.as_char_ptr()) };
+        let session = from_err_ptr(session)?;
 
         // INVARIANT: The call succeeded.
         Ok(Self(NonNull::new(session).ok_or(ENOENT)?))

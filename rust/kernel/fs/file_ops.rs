@@ -51,8 +51,9 @@ pub mod poll {
 
 /// What can be done with open files of one kind of inodes: a `struct file_operations`.
 ///
-/// The implementor stands for the kind and is never made. The operations run in the context of the
-/// process that calls, without locks but for that of the file position in `read` and `write`.
+/// The type that implements it stands for the kind and is never made. The operations run in the
+/// context of the process that calls, without locks but for that of the file position in `read` and
+/// `write`.
 #[vtable]
 pub trait FileOperations: Sized + 'static {
     /// The file system that the inodes belong to.

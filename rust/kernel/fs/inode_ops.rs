@@ -22,7 +22,7 @@ use core::marker::PhantomData;
 
 /// What can be done with one kind of inodes of a file system: a `struct inode_operations`.
 ///
-/// The implementor stands for the kind and is never made.
+/// The type that implements it stands for the kind and is never made.
 #[vtable]
 pub trait InodeOperations: Sized + 'static {
     /// The file system that the inodes belong to.

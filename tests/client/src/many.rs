@@ -99,7 +99,7 @@ pub fn check(args: &Args<'_>) -> Outcome {
 
 /// The size and the position of file `n` of `domain`: mostly small, some empty, some of megabytes.
 fn shape(seed: u64, domain: u32, n: u32) -> (u64, u64, u64) {
-    let mut stream = Stream::new(seed ^ (u64::from(domain) << 32 | u64::from(n)));
+    let mut stream = Stream::new(seed ^ ((u64::from(domain) << 32) | u64::from(n)));
     let size = match n {
         0 => 0,
         1 => 4096,
