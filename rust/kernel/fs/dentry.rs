@@ -9,6 +9,10 @@
 //! persistent, and lookup finds what is there.
 
 use super::{
+    inode::{
+        self,
+        offset_ctx, //
+    },
     FileSystem,
     Inode,
     NewInode,
@@ -16,7 +20,10 @@ use super::{
 };
 use crate::{
     bindings,
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     prelude::*,
     str::CStrExt as _,
     types::{
@@ -28,6 +35,9 @@ use core::{
     marker::PhantomData,
     ops::Deref, //
 };
+
+/// The greatest length of a name.
+pub const NAME_MAX: usize = bindings::NAME_MAX as usize;
 
 /// A `struct dentry` of the file system `T`.
 ///
@@ -74,6 +84,37 @@ impl<T: FileSystem> Dentry<T> {
     pub fn sb(&self) -> &SuperBlock<T> {
         // SAFETY: A superblock outlives the callbacks with its dentries; `d_sb` never changes.
         unsafe { SuperBlock::from_raw((*self.as_ptr()).d_sb) }
+    }
+
+    /// The name, as it is now.
+    pub fn name<'b>(&self, buf: &'b mut [u8; NAME_MAX]) -> &'b [u8] {
+        // SAFETY: The dentry is valid, and the buffer has the size.
+        let len = unsafe { bindings::dentry_name_copy(self.as_ptr(), buf.as_mut_ptr(), buf.len()) };
+
+        buf.get(..len).unwrap_or_default()
+    }
+
+    /// The positive child after `prev`, or the first.
+    ///
+    /// What is made, removed or renamed meanwhile may be missed.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if `prev` isn't a child, any more.
+    pub fn next_child<'a>(
+        &'a self,
+        prev: Option<DentryRef<'a, T>>,
+    ) -> Result<Option<DentryRef<'a, T>>> {
+        let prev = prev
+            .as_ref()
+            .map_or(core::ptr::null_mut(), |prev| prev.as_ptr());
+        // SAFETY: The dentry is valid, as is `prev`, which is put only after this; whose child that
+        // is, is checked under the lock of the dentry.
+        let child = unsafe { bindings::find_next_child_of(self.as_ptr(), prev) };
+        let child = from_err_ptr(child)?;
+
+        // SAFETY: The function returns a reference, which is ours.
+        Ok((!child.is_null()).then(|| unsafe { DentryRef::from_raw(child) }))
     }
 
     /// # Errors
@@ -165,6 +206,19 @@ impl<T: FileSystem> Dentry<T> {
 /// A reference to the dentry is owned.
 pub struct DentryRef<'a, T: FileSystem>(&'a Dentry<T>);
 
+impl<T: FileSystem> DentryRef<'_, T> {
+    /// # Safety
+    ///
+    /// `raw` must be a dentry of the file system `T` whose superblock stays for the lifetime, and a
+    /// reference to it be handed over.
+    #[inline]
+    pub(super) unsafe fn from_raw(raw: *mut bindings::dentry) -> Self {
+        // SAFETY: By the safety requirements.
+        // INVARIANT: As above.
+        Self(unsafe { Dentry::from_raw(raw) })
+    }
+}
+
 impl<T: FileSystem> Deref for DentryRef<'_, T> {
     type Target = Dentry<T>;
 
@@ -200,26 +254,102 @@ impl<'a, T: FileSystem> Creating<'a, T> {
     /// Gives the name its inode, and keeps it in the dcache until it is removed
     /// (`d_make_persistent()`, `fsnotify_create()`).
     ///
+    /// A directory with an offset map gets an entry there, grows, and if the inode is a directory
+    /// has a link more.
+    ///
     /// # Errors
     ///
-    /// `EXDEV` if the inode is of another superblock.
+    /// `EXDEV` if the inode is of another superblock, `ENOMEM`, `ENOSPC` if the directory is full.
     pub fn make_persistent(self, inode: NewInode<'_, T>) -> Result<DentryRef<'a, T>> {
-        let dentry = self.dentry.as_ptr();
-
         if !inode.is_of(self.dentry.sb()) {
             return Err(EXDEV);
         }
+        self.grow(&inode)?;
+        // SAFETY: The reference is handed over, to an inode of this superblock.
+        Ok(unsafe { self.finish(inode.into_raw()) })
+    }
 
-        // SAFETY: By the type invariants the dentry is negative and its directory locked. The
-        // reference to the inode is handed over.
-        unsafe { bindings::d_make_persistent(dentry, inode.into_raw()) };
+    /// Gives the name an inode that has one already, which has a link more then. No time changes
+    /// but those of the directory.
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` if the inode is of another superblock, `EPERM` for a directory, `ENOMEM`, `ENOSPC`
+    /// if the directory is full.
+    pub fn link(self, inode: &Inode<T>) -> Result<DentryRef<'a, T>> {
+        if !core::ptr::eq(inode.sb(), self.dentry.sb()) {
+            return Err(EXDEV);
+        }
+        if inode.mode().is_dir() {
+            return Err(EPERM);
+        }
+        self.grow(inode)?;
+        let guard = inode.lock();
+
+        // SAFETY: The inode is valid and locked.
+        unsafe {
+            bindings::inc_nlink(inode.as_ptr());
+            bindings::ihold(inode.as_ptr());
+        }
+        drop(guard);
+        // SAFETY: The reference has just been taken, to an inode of this superblock.
+        Ok(unsafe { self.finish(inode.as_ptr()) })
+    }
+
+    /// Adds the name to the offset map of its directory, if that has one.
+    fn grow(&self, child: &Inode<T>) -> Result {
+        let dir = self.parent.inode().ok_or(ENOTDIR)?;
+
+        // SAFETY: By the type invariants the dentry is a new one of this directory, which is
+        // locked.
+        unsafe { add_entry(dir.as_ptr(), self.dentry.as_ptr(), child.mode().is_dir()) }
+    }
+
+    /// # Safety
+    ///
+    /// A reference to `inode` must be handed over, and it be of the same superblock.
+    unsafe fn finish(self, inode: *mut bindings::inode) -> DentryRef<'a, T> {
+        let dentry = self.dentry.as_ptr();
+
+        // SAFETY: By the type invariants the dentry is negative and its directory locked; and by
+        // the safety requirements.
+        unsafe { bindings::d_make_persistent(dentry, inode) };
         // SAFETY: The directory is positive and locked, which makes the name stable.
         unsafe { bindings::fsnotify_create(bindings::d_inode(self.parent.as_ptr()), dentry) };
         // SAFETY: The dentry is valid.
         unsafe { bindings::dget(dentry) };
         // INVARIANT: The reference has just been taken.
-        Ok(DentryRef(self.dentry))
+        DentryRef(self.dentry)
     }
+}
+
+/// Adds an entry to the offset map of a directory that has one, which grows by it.
+///
+/// # Safety
+///
+/// `dir` must be an inode made by `NewInode` that is locked, and `dentry` be one of its names that
+/// is negative and has no entry yet.
+pub(super) unsafe fn add_entry(
+    dir: *mut bindings::inode,
+    dentry: *mut bindings::dentry,
+    is_dir: bool,
+) -> Result {
+    // SAFETY: By the safety requirements.
+    let map = unsafe { offset_ctx(dir) };
+
+    if map.is_null() {
+        return Ok(());
+    }
+    // SAFETY: By the safety requirements; the map is that of the directory.
+    unsafe {
+        to_result(bindings::simple_offset_add(map, dentry))?;
+        bindings::i_size_write(dir, (*dir).i_size + inode::DIRENT_SIZE);
+        inode::touch(dir);
+        if is_dir {
+            bindings::inc_nlink(dir);
+        }
+    }
+    Ok(())
 }
 
 impl<T: FileSystem> Drop for Creating<'_, T> {

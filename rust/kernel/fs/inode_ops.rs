@@ -5,9 +5,21 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
+    dentry::add_entry,
+    inode::{
+        offset_ctx,
+        DIRENT_SIZE, //
+    },
+    xattr,
     Dentry,
+    DevT,
     FileSystem,
-    Inode, //
+    Inode,
+    LockedInode,
+    Mode,
+    NewInode,
+    Times,
+    Timespec, //
 };
 use crate::{
     bindings,
@@ -18,7 +30,10 @@ use crate::{
     },
     prelude::*,
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::null_mut, //
+};
 
 /// What can be done with one kind of inodes of a file system: a `struct inode_operations`.
 ///
@@ -27,6 +42,58 @@ use core::marker::PhantomData;
 pub trait InodeOperations: Sized + 'static {
     /// The file system that the inodes belong to.
     type FileSystem: FileSystem;
+
+    /// Makes a regular file.
+    ///
+    /// Called with the lock of the directory held, as are all that change one.
+    fn create(_new: NewEntry<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a directory.
+    fn mkdir(_new: NewEntry<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a special file.
+    fn mknod(_new: NewEntry<'_, Self::FileSystem>, _rdev: DevT) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a symbolic link.
+    fn symlink(_new: NewEntry<'_, Self::FileSystem>, _target: &CStr) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a further name of an inode, which is locked, too.
+    fn link(_link: Link<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a regular file without a name and opens it (`O_TMPFILE`).
+    ///
+    /// Called without the lock of the directory.
+    fn tmpfile(_new: TmpFile<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes a directory, with the locks of both directories held.
+    fn rmdir(_unlink: Unlink<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Renames, with the locks of both directories held, and of what is moved and replaced as far
+    /// as `vfs_rename()` takes them.
+    fn rename(_rename: Rename<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells the attributes, of which those that the inode has are there already.
+    ///
+    /// Called without a lock.
+    fn getattr(_attr: GetAttr<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Removes a name from a directory.
     ///
@@ -58,13 +125,246 @@ impl<T: FileSystem> InodeOps<T> {
         Self(&VTable::<O>::FILE, PhantomData)
     }
 
+    /// The table for symbolic links of the kind `O`, which
+    /// [`NewInode::set_link`](super::NewInode::set_link) has been called for
+    /// (`simple_get_link()`).
+    pub const fn symlink<O: InodeOperations<FileSystem = T>>() -> Self {
+        Self(&VTable::<O>::SYMLINK, PhantomData)
+    }
+
     #[inline]
     pub(super) const fn as_ptr(&self) -> *const bindings::inode_operations {
         self.0
     }
 }
 
-/// The removal of a name, in [`InodeOperations::unlink`].
+/// The table for directories of the kind `O` that have an offset map.
+pub(super) const fn offset_dir<O: InodeOperations>() -> *const bindings::inode_operations {
+    &VTable::<O>::OFFSET_DIR
+}
+
+/// Makes an inode in a directory, as tmpfs does.
+///
+/// # Safety
+///
+/// `idmap` must be valid, `name` null or valid.
+unsafe fn new_inode<'a, T: FileSystem>(
+    idmap: *mut bindings::mnt_idmap,
+    dir: &'a Inode<T>,
+    name: *const bindings::qstr,
+    mode: Mode,
+    data: T::InodeData,
+) -> Result<NewInode<'a, T>> {
+    let inode = NewInode::new(dir.sb(), mode, data)?;
+
+    // SAFETY: By the safety requirements; nobody else knows the inode.
+    unsafe {
+        bindings::inode_init_owner(idmap, inode.as_ptr(), dir.as_ptr(), mode.into_raw());
+        xattr::init_security::<T>(inode.as_ptr(), dir.as_ptr(), name)?;
+    }
+    Ok(inode)
+}
+
+/// Something new in a directory, in [`InodeOperations`].
+///
+/// # Invariants
+///
+/// `idmap` is valid for `'a`. `dentry` is negative and a name of the directory `dir`, which is
+/// locked.
+pub struct NewEntry<'a, T: FileSystem> {
+    idmap: *mut bindings::mnt_idmap,
+    dir: &'a Inode<T>,
+    dentry: &'a Dentry<T>,
+    mode: Mode,
+}
+
+impl<'a, T: FileSystem> NewEntry<'a, T> {
+    /// The directory.
+    #[inline]
+    pub fn dir(&self) -> &'a Inode<T> {
+        self.dir
+    }
+
+    /// The name.
+    #[inline]
+    pub fn name(&self) -> &[u8] {
+        // SAFETY: By the type invariants the directory is locked, which makes the name stable.
+        unsafe { name_of(self.dentry) }
+    }
+
+    /// The type and the access mode of what is made.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Makes an inode of the wanted mode, which belongs to the caller, or as the directory says to
+    /// its group (`inode_init_owner()`), and lets a security module label it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what the security module returns.
+    pub fn new_inode(&self, data: T::InodeData) -> Result<NewInode<'a, T>> {
+        // SAFETY: By the type invariants; the name is that of the dentry.
+        unsafe {
+            new_inode(
+                self.idmap,
+                self.dir,
+                bindings::d_name(self.dentry.as_ptr()),
+                self.mode,
+                data,
+            )
+        }
+    }
+
+    /// Gives the name its inode (`d_make_persistent()`).
+    ///
+    /// A directory with an offset map gets an entry there, grows, and if the inode is a directory
+    /// has a link more.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if the inode isn't of the wanted type, `EXDEV` if it is of another superblock,
+    /// `ENOMEM`, `ENOSPC` if the directory is full.
+    pub fn make_persistent(self, inode: NewInode<'_, T>) -> Result {
+        if inode.mode().file_type() != self.mode.file_type() {
+            return Err(EINVAL);
+        }
+        if !inode.is_of(self.dir.sb()) {
+            return Err(EXDEV);
+        }
+        let dentry = self.dentry.as_ptr();
+
+        // SAFETY: By the type invariants. The reference to the inode is handed over.
+        unsafe {
+            add_entry(self.dir.as_ptr(), dentry, inode.mode().is_dir())?;
+            bindings::d_make_persistent(dentry, inode.into_raw());
+        }
+        Ok(())
+    }
+}
+
+/// The name of a dentry.
+///
+/// # Safety
+///
+/// It must not be renamed for as long as the reference lives.
+unsafe fn name_of<T: FileSystem>(dentry: &Dentry<T>) -> &[u8] {
+    // SAFETY: The dentry is valid; its name has that length, and stays by the safety requirements.
+    unsafe {
+        let name = bindings::d_name(dentry.as_ptr());
+
+        core::slice::from_raw_parts((*name).name, bindings::qstr_len(name) as usize)
+    }
+}
+
+/// A further name of an inode, in [`InodeOperations::link`].
+///
+/// # Invariants
+///
+/// `dentry` is negative and a name of the directory `dir`, which is locked; `old` is positive, and
+/// its inode locked, and both are of one superblock.
+pub struct Link<'a, T: FileSystem> {
+    dir: &'a Inode<T>,
+    dentry: &'a Dentry<T>,
+    old: &'a Dentry<T>,
+    inode: &'a Inode<T>,
+}
+
+impl<'a, T: FileSystem> Link<'a, T> {
+    /// The directory of the new name.
+    #[inline]
+    pub fn dir(&self) -> &'a Inode<T> {
+        self.dir
+    }
+
+    /// The new name.
+    #[inline]
+    pub fn name(&self) -> &[u8] {
+        // SAFETY: By the type invariants the directory is locked, which makes the name stable.
+        unsafe { name_of(self.dentry) }
+    }
+
+    /// What gets the name. Without a name so far (`O_TMPFILE`) it has no links.
+    #[inline]
+    pub fn old(&self) -> &'a Inode<T> {
+        self.inode
+    }
+
+    /// Does it (`simple_link()`).
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ENOSPC` if the directory is full.
+    pub fn simple_link(self) -> Result {
+        // SAFETY: By the type invariants.
+        unsafe {
+            add_entry(self.dir.as_ptr(), self.dentry.as_ptr(), false)?;
+            to_result(bindings::simple_link(
+                self.old.as_ptr(),
+                self.dir.as_ptr(),
+                self.dentry.as_ptr(),
+            ))
+        }
+    }
+}
+
+/// A new file without a name, in [`InodeOperations::tmpfile`].
+///
+/// # Invariants
+///
+/// The pointers are the arguments of `->tmpfile()`, valid for `'a`.
+pub struct TmpFile<'a, T: FileSystem> {
+    idmap: *mut bindings::mnt_idmap,
+    dir: &'a Inode<T>,
+    file: *mut bindings::file,
+    mode: Mode,
+}
+
+impl<'a, T: FileSystem> TmpFile<'a, T> {
+    /// The directory that it is made in.
+    #[inline]
+    pub fn dir(&self) -> &'a Inode<T> {
+        self.dir
+    }
+
+    /// The type and the access mode.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Makes an inode, as [`NewEntry::new_inode`] does.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what the security module returns.
+    pub fn new_inode(&self, data: T::InodeData) -> Result<NewInode<'a, T>> {
+        // SAFETY: By the type invariants.
+        unsafe { new_inode(self.idmap, self.dir, core::ptr::null(), self.mode, data) }
+    }
+
+    /// Opens it (`d_tmpfile()`, `finish_open_simple()`).
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` if it is of another superblock, and what
+    /// [`FileOperations::open`](super::FileOperations::open) returns.
+    pub fn finish(self, mut inode: NewInode<'_, T>) -> Result {
+        if !inode.is_of(self.dir.sb()) {
+            return Err(EXDEV);
+        }
+        inode.set_nlink(1);
+        // SAFETY: By the type invariants the file is being opened, for which `self` stands; it has
+        // a dentry of the superblock without a name. The reference to the inode is handed over.
+        unsafe {
+            bindings::d_tmpfile(self.file, inode.into_raw());
+            to_result(bindings::finish_open_simple(self.file, 0))
+        }
+    }
+}
+
+/// The removal of a name, in [`InodeOperations::unlink`] and [`InodeOperations::rmdir`].
 ///
 /// # Invariants
 ///
@@ -74,7 +374,13 @@ pub struct Unlink<'a, T: FileSystem> {
     dentry: &'a Dentry<T>,
 }
 
-impl<T: FileSystem> Unlink<'_, T> {
+impl<'a, T: FileSystem> Unlink<'a, T> {
+    /// The directory that has the name.
+    #[inline]
+    pub fn dir(&self) -> &'a Inode<T> {
+        self.dir
+    }
+
     /// What is removed.
     #[inline]
     pub fn dentry(&self) -> &Dentry<T> {
@@ -84,7 +390,276 @@ impl<T: FileSystem> Unlink<'_, T> {
     /// Removes it (`simple_unlink()`).
     pub fn simple_unlink(self) -> Result {
         // SAFETY: By the type invariants.
-        to_result(unsafe { bindings::simple_unlink(self.dir.as_ptr(), self.dentry.as_ptr()) })
+        unsafe {
+            forget_entry(self.dir.as_ptr(), self.dentry.as_ptr());
+            to_result(bindings::simple_unlink(
+                self.dir.as_ptr(),
+                self.dentry.as_ptr(),
+            ))
+        }
+    }
+
+    /// Removes a directory, and the link that its `..` is (`simple_rmdir()`).
+    ///
+    /// # Errors
+    ///
+    /// `ENOTEMPTY` if there is something in it, `ENOTDIR` if it is none.
+    pub fn simple_rmdir(self) -> Result {
+        if !self
+            .dentry
+            .inode()
+            .is_some_and(|inode| inode.mode().is_dir())
+        {
+            return Err(ENOTDIR);
+        }
+        // SAFETY: By the type invariants. As the directory is locked, nothing comes into it.
+        unsafe {
+            if bindings::simple_empty(self.dentry.as_ptr()) == 0 {
+                return Err(ENOTEMPTY);
+            }
+            forget_entry(self.dir.as_ptr(), self.dentry.as_ptr());
+            to_result(bindings::simple_rmdir(
+                self.dir.as_ptr(),
+                self.dentry.as_ptr(),
+            ))
+        }
+    }
+}
+
+/// Removes an entry from the offset map of a directory that has one, which shrinks by it.
+///
+/// # Safety
+///
+/// `dir` must be an inode made by `NewInode` that is locked, and `dentry` be one of its entries.
+unsafe fn forget_entry(dir: *mut bindings::inode, dentry: *mut bindings::dentry) {
+    // SAFETY: By the safety requirements.
+    let map = unsafe { offset_ctx(dir) };
+
+    if !map.is_null() {
+        // SAFETY: By the safety requirements; the map is that of the directory.
+        unsafe {
+            bindings::simple_offset_remove(map, dentry);
+            bindings::i_size_write(dir, (*dir).i_size - DIRENT_SIZE);
+        }
+    }
+}
+
+/// A rename, in [`InodeOperations::rename`].
+///
+/// # Invariants
+///
+/// The pointers and flags are the arguments of `->rename()`, valid for `'a`: `old_dentry` is a
+/// positive entry of the directory `old_dir`, `new_dentry` a name of `new_dir` that is positive if
+/// `flags` has `RENAME_EXCHANGE`. Both directories are locked and have offset maps.
+pub struct Rename<'a, T: FileSystem> {
+    idmap: *mut bindings::mnt_idmap,
+    old_dir: &'a Inode<T>,
+    old_dentry: &'a Dentry<T>,
+    inode: &'a Inode<T>,
+    new_dir: &'a Inode<T>,
+    new_dentry: &'a Dentry<T>,
+    flags: c_uint,
+}
+
+impl<'a, T: FileSystem> Rename<'a, T> {
+    /// The directory of the old name.
+    #[inline]
+    pub fn old_dir(&self) -> &'a Inode<T> {
+        self.old_dir
+    }
+
+    /// The directory of the new name.
+    #[inline]
+    pub fn new_dir(&self) -> &'a Inode<T> {
+        self.new_dir
+    }
+
+    /// What is renamed.
+    #[inline]
+    pub fn inode(&self) -> &'a Inode<T> {
+        self.inode
+    }
+
+    /// What has the new name, and loses it but if names are [exchanged](Self::exchange).
+    #[inline]
+    pub fn target(&self) -> Option<&'a Inode<T>> {
+        self.new_dentry.inode()
+    }
+
+    /// Whether the two names are exchanged (`RENAME_EXCHANGE`).
+    #[inline]
+    pub fn exchange(&self) -> bool {
+        self.flags & bindings::RENAME_EXCHANGE != 0
+    }
+
+    /// Whether a whiteout gets the old name (`RENAME_WHITEOUT`).
+    #[inline]
+    pub fn whiteout(&self) -> bool {
+        self.flags & bindings::RENAME_WHITEOUT != 0
+    }
+
+    /// Makes a whiteout: a character device with the number 0.
+    ///
+    /// What can be done with the inode has to be set.
+    ///
+    /// # Errors
+    ///
+    /// As for [`NewEntry::new_inode`].
+    pub fn new_whiteout(&self, data: T::InodeData) -> Result<NewInode<'a, T>> {
+        let mode = Mode::from_raw((bindings::S_IFCHR | bindings::WHITEOUT_MODE) as u16);
+
+        // SAFETY: By the type invariants; the name is that of the dentry.
+        let mut inode = unsafe {
+            new_inode(
+                self.idmap,
+                self.old_dir,
+                bindings::d_name(self.old_dentry.as_ptr()),
+                mode,
+                data,
+            )
+        }?;
+
+        inode.init_special(DevT::from_raw(bindings::WHITEOUT_DEV))?;
+        Ok(inode)
+    }
+
+    /// Does it, as tmpfs does: `simple_offset_rename()`, `simple_offset_rename_exchange()`.
+    ///
+    /// The entries keep their positions for readers of the directories.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTEMPTY` if a directory is replaced that has something in it; `EINVAL` if a whiteout is
+    /// wanted and not given, or the other way round; `EXDEV` if that is of another superblock;
+    /// `ENOMEM`, `ENOSPC` if a directory is full. Nothing has changed then.
+    pub fn simple_offset_rename(self, whiteout: Option<NewInode<'_, T>>) -> Result {
+        let (old_dir, new_dir) = (self.old_dir.as_ptr(), self.new_dir.as_ptr());
+        let (old, new) = (self.old_dentry.as_ptr(), self.new_dentry.as_ptr());
+        let is_dir = self.inode.mode().is_dir();
+
+        if self.whiteout() != whiteout.is_some() {
+            return Err(EINVAL);
+        }
+        if whiteout
+            .as_ref()
+            .is_some_and(|inode| !inode.is_of(self.old_dir.sb()))
+        {
+            return Err(EXDEV);
+        }
+        if self.exchange() {
+            // SAFETY: By the type invariants; both are entries of directories with offset maps, and
+            // so have an offset.
+            return to_result(unsafe {
+                bindings::simple_offset_rename_exchange(old_dir, old, new_dir, new)
+            });
+        }
+        // SAFETY: The dentry is valid.
+        if unsafe { bindings::simple_empty(new) } == 0 {
+            return Err(ENOTEMPTY);
+        }
+        // SAFETY: By the type invariants, the map is that of the directory.
+        let had_offset =
+            match to_result(unsafe { bindings::simple_offset_add(offset_ctx(new_dir), new) }) {
+                Ok(()) => false,
+                Err(e) if e == EBUSY => true,
+                Err(e) => return Err(e),
+            };
+
+        if let Some(whiteout) = whiteout {
+            self.add_whiteout(whiteout).inspect_err(|_| {
+                if !had_offset {
+                    // SAFETY: It has just been added.
+                    unsafe { bindings::simple_offset_remove(offset_ctx(new_dir), new) };
+                }
+            })?;
+        }
+        // SAFETY: By the type invariants; the new name has a place in the map. What is replaced is
+        // a directory only if a directory is renamed, as the VFS has checked, and then empty.
+        unsafe {
+            bindings::simple_offset_rename(old_dir, old, new_dir, new);
+            if let Some(target) = self.target() {
+                forget_entry(new_dir, new);
+                bindings::simple_unlink(new_dir, new);
+                if is_dir {
+                    bindings::drop_nlink(target.as_ptr());
+                    bindings::drop_nlink(old_dir);
+                }
+            } else if is_dir {
+                bindings::drop_nlink(old_dir);
+                bindings::inc_nlink(new_dir);
+            }
+            bindings::i_size_write(old_dir, (*old_dir).i_size - DIRENT_SIZE);
+            bindings::i_size_write(new_dir, (*new_dir).i_size + DIRENT_SIZE);
+            bindings::simple_rename_timestamp(old_dir, old, new_dir, new);
+        }
+        Ok(())
+    }
+
+    /// Gives the old name to a whiteout; the VFS moves what had it away next.
+    fn add_whiteout(&self, inode: NewInode<'_, T>) -> Result {
+        let dir = self.old_dir.as_ptr();
+        let old = self.old_dentry.as_ptr();
+
+        // SAFETY: By the type invariants the name is stable, and the directory the parent.
+        let dentry = unsafe { bindings::d_alloc((*old).d_parent, bindings::d_name(old)) };
+        if dentry.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: The dentry is a new one in the directory, which is locked.
+        let added = unsafe { add_entry(dir, dentry, false) };
+        if added.is_ok() {
+            // SAFETY: As above. The reference to the inode is handed over.
+            unsafe { bindings::d_make_persistent(dentry, inode.into_raw()) };
+        }
+        // SAFETY: The reference is ours; it is not used again.
+        unsafe { bindings::dput(dentry) };
+        added
+    }
+}
+
+/// The attributes that are asked for, in [`InodeOperations::getattr`].
+///
+/// # Invariants
+///
+/// `stat` is valid for `'a`.
+pub struct GetAttr<'a, T: FileSystem> {
+    inode: &'a Inode<T>,
+    stat: &'a mut bindings::kstat,
+    request_mask: u32,
+}
+
+impl<'a, T: FileSystem> GetAttr<'a, T> {
+    /// Whose attributes are asked for.
+    #[inline]
+    pub fn inode(&self) -> &'a Inode<T> {
+        self.inode
+    }
+
+    /// Sets the size in bytes.
+    #[inline]
+    pub fn set_size(&mut self, size: bindings::loff_t) {
+        self.stat.size = size;
+    }
+
+    /// Sets how many blocks of 512 bytes there are.
+    #[inline]
+    pub fn set_blocks(&mut self, blocks: u64) {
+        self.stat.blocks = blocks;
+    }
+
+    /// Sets the times.
+    pub fn set_times(&mut self, times: Times) {
+        self.stat.atime = times.atime.into_raw();
+        self.stat.mtime = times.mtime.into_raw();
+        self.stat.ctime = times.ctime.into_raw();
+    }
+
+    /// Sets the time of the making, if it is asked for.
+    pub fn set_btime(&mut self, btime: Timespec) {
+        if self.request_mask & bindings::STATX_BTIME != 0 {
+            self.stat.result_mask |= bindings::STATX_BTIME;
+            self.stat.btime = btime.into_raw();
+        }
     }
 }
 
@@ -92,14 +667,43 @@ impl<T: FileSystem> Unlink<'_, T> {
 ///
 /// # Invariants
 ///
-/// The pointers are the arguments of `->setattr()`, valid for `'a`, and the inode is locked.
+/// The pointers are the arguments of `->setattr()`, valid for `'a`, and `inode` is that of `dentry`
+/// and locked.
 pub struct SetAttr<'a, T: FileSystem> {
     idmap: *mut bindings::mnt_idmap,
     dentry: &'a Dentry<T>,
+    inode: &'a Inode<T>,
     attr: *mut bindings::iattr,
 }
 
-impl<T: FileSystem> SetAttr<'_, T> {
+impl<'a, T: FileSystem> SetAttr<'a, T> {
+    /// The inode, with its lock, for what else changes along.
+    #[inline]
+    pub fn locked(&mut self) -> LockedInode<'_, T> {
+        // SAFETY: By the type invariants.
+        unsafe { LockedInode::new(self.inode) }
+    }
+
+    /// The inode whose attributes are changed.
+    #[inline]
+    pub fn inode(&self) -> &'a Inode<T> {
+        self.inode
+    }
+
+    /// The size that a regular file gets, if that is changed.
+    pub fn size(&self) -> Option<bindings::loff_t> {
+        // SAFETY: By the type invariants.
+        unsafe { ((*self.attr).ia_valid & bindings::ATTR_SIZE != 0).then(|| (*self.attr).ia_size) }
+    }
+
+    /// Whether a time of the contents is changed.
+    pub fn times_set(&self) -> bool {
+        let times = bindings::ATTR_ATIME | bindings::ATTR_MTIME;
+
+        // SAFETY: By the type invariants.
+        unsafe { (*self.attr).ia_valid & times != 0 }
+    }
+
     /// Whose attributes are changed.
     #[inline]
     pub fn dentry(&self) -> &Dentry<T> {
@@ -124,14 +728,8 @@ impl<T: FileSystem> SetAttr<'_, T> {
 
     /// Does it (`setattr_copy()`).
     pub fn copy(&self) {
-        // SAFETY: By the type invariants; a dentry whose attributes are changed is positive.
-        unsafe {
-            bindings::setattr_copy(
-                self.idmap,
-                bindings::d_inode(self.dentry.as_ptr()),
-                self.attr,
-            );
-        }
+        // SAFETY: By the type invariants.
+        unsafe { bindings::setattr_copy(self.idmap, self.inode.as_ptr(), self.attr) };
     }
 }
 
@@ -144,7 +742,22 @@ impl<O: InodeOperations> VTable<O> {
         } else {
             None
         },
+        getattr: if O::HAS_GETATTR {
+            Some(Self::getattr)
+        } else {
+            None
+        },
+        listxattr: if <O::FileSystem as FileSystem>::HAS_XATTRS {
+            Some(xattr::listxattr::<O::FileSystem>)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
+    };
+
+    const SYMLINK: bindings::inode_operations = bindings::inode_operations {
+        get_link: Some(bindings::simple_get_link),
+        ..Self::FILE
     };
 
     const DIR: bindings::inode_operations = bindings::inode_operations {
@@ -156,6 +769,302 @@ impl<O: InodeOperations> VTable<O> {
         },
         ..Self::FILE
     };
+
+    const OFFSET_DIR: bindings::inode_operations = bindings::inode_operations {
+        create: if O::HAS_CREATE {
+            Some(Self::create)
+        } else {
+            None
+        },
+        link: if O::HAS_LINK { Some(Self::link) } else { None },
+        symlink: if O::HAS_SYMLINK {
+            Some(Self::symlink)
+        } else {
+            None
+        },
+        mkdir: if O::HAS_MKDIR {
+            Some(Self::mkdir)
+        } else {
+            None
+        },
+        rmdir: if O::HAS_RMDIR {
+            Some(Self::rmdir)
+        } else {
+            None
+        },
+        mknod: if O::HAS_MKNOD {
+            Some(Self::mknod)
+        } else {
+            None
+        },
+        rename: if O::HAS_RENAME {
+            Some(Self::rename)
+        } else {
+            None
+        },
+        tmpfile: if O::HAS_TMPFILE {
+            Some(Self::tmpfile)
+        } else {
+            None
+        },
+        get_offset_ctx: Some(Self::get_offset_ctx),
+        ..Self::DIR
+    };
+
+    /// # Safety
+    ///
+    /// `inode` must be a directory with an offset map.
+    unsafe extern "C" fn get_offset_ctx(inode: *mut bindings::inode) -> *mut bindings::offset_ctx {
+        // SAFETY: By the safety requirements.
+        unsafe { offset_ctx(inode) }
+    }
+
+    /// Something new in a directory.
+    ///
+    /// # Safety
+    ///
+    /// `dentry` must be a negative name of the directory `dir`, which is of this file system and
+    /// locked for `'a`; `idmap` be valid.
+    unsafe fn new_entry<'a>(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: u32,
+    ) -> NewEntry<'a, O::FileSystem> {
+        // SAFETY: The caller holds references to both.
+        // INVARIANT: By the safety requirements.
+        unsafe {
+            NewEntry {
+                idmap,
+                dir: Inode::from_raw(dir),
+                dentry: Dentry::from_raw(dentry),
+                // CAST: A mode has 16 bits.
+                mode: Mode::from_raw(mode as bindings::umode_t),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for `new_entry`.
+    unsafe extern "C" fn create(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+    ) -> c_int {
+        from_result(|| {
+            let mode = u32::from(mode) | bindings::S_IFREG;
+
+            // SAFETY: By the safety requirements.
+            O::create(unsafe { Self::new_entry(idmap, dir, dentry, mode) })?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for `new_entry`.
+    unsafe extern "C" fn mkdir(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+    ) -> *mut bindings::dentry {
+        let mode = u32::from(mode) | bindings::S_IFDIR;
+
+        // SAFETY: By the safety requirements.
+        match O::mkdir(unsafe { Self::new_entry(idmap, dir, dentry, mode) }) {
+            Ok(()) => null_mut(),
+            Err(e) => e.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for `new_entry`.
+    unsafe extern "C" fn mknod(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+        rdev: bindings::dev_t,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let new = unsafe { Self::new_entry(idmap, dir, dentry, mode.into()) };
+
+            O::mknod(new, DevT::from_raw(rdev))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As for `new_entry`; `target` must be a string.
+    unsafe extern "C" fn symlink(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        target: *const c_char,
+    ) -> c_int {
+        from_result(|| {
+            let mode = Mode::lnk().into_raw();
+
+            // SAFETY: By the safety requirements.
+            unsafe {
+                O::symlink(
+                    Self::new_entry(idmap, dir, dentry, mode.into()),
+                    CStr::from_char_ptr(target),
+                )
+            }?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be a negative name of the directory `dir`, `old` be positive, both of one
+    /// superblock of this file system and locked.
+    unsafe extern "C" fn link(
+        old: *mut bindings::dentry,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The caller holds references to all.
+            // INVARIANT: By the safety requirements.
+            let link = unsafe {
+                Link {
+                    dir: Inode::from_raw(dir),
+                    dentry: Dentry::from_raw(dentry),
+                    old: Dentry::from_raw(old),
+                    inode: Inode::from_raw(bindings::d_inode(old)),
+                }
+            };
+
+            O::link(link)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be one without a name that is being opened in the directory `dir` of this file
+    /// system; `idmap` be valid.
+    unsafe extern "C" fn tmpfile(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        file: *mut bindings::file,
+        mode: bindings::umode_t,
+    ) -> c_int {
+        from_result(|| {
+            // INVARIANT: By the safety requirements.
+            let new = TmpFile {
+                idmap,
+                // SAFETY: The caller holds a reference.
+                dir: unsafe { Inode::from_raw(dir) },
+                file,
+                mode: Mode::from_raw(mode | bindings::S_IFREG as u16),
+            };
+
+            O::tmpfile(new)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be an empty or other directory in the directory `dir`, both of this file
+    /// system and locked.
+    unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
+        from_result(|| {
+            // SAFETY: The caller holds references to both.
+            // INVARIANT: By the safety requirements.
+            let unlink = unsafe {
+                Unlink {
+                    dir: Inode::from_raw(dir),
+                    dentry: Dentry::from_raw(dentry),
+                }
+            };
+
+            O::rmdir(unlink)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The arguments must be those of `->rename()` for directories of this file system, of which
+    /// the old one has an offset map.
+    unsafe extern "C" fn rename(
+        idmap: *mut bindings::mnt_idmap,
+        old_dir: *mut bindings::inode,
+        old_dentry: *mut bindings::dentry,
+        new_dir: *mut bindings::inode,
+        new_dentry: *mut bindings::dentry,
+        flags: c_uint,
+    ) -> c_int {
+        let known =
+            bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
+
+        from_result(|| {
+            if flags & !known != 0 {
+                return Err(EINVAL);
+            }
+            // SAFETY: By the safety requirements.
+            if unsafe { offset_ctx(new_dir) }.is_null() {
+                return Err(EXDEV);
+            }
+            // SAFETY: The caller holds references to all.
+            // INVARIANT: By the safety requirements, and as has just been checked.
+            let rename = unsafe {
+                Rename {
+                    idmap,
+                    old_dir: Inode::from_raw(old_dir),
+                    old_dentry: Dentry::from_raw(old_dentry),
+                    inode: Inode::from_raw(bindings::d_inode(old_dentry)),
+                    new_dir: Inode::from_raw(new_dir),
+                    new_dentry: Dentry::from_raw(new_dentry),
+                    flags,
+                }
+            };
+
+            O::rename(rename)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `path` must be of this file system and positive; `idmap` and `stat` be valid.
+    unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        request_mask: u32,
+        _query_flags: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let inode = unsafe { bindings::d_inode((*path).dentry) };
+
+            // SAFETY: By the safety requirements.
+            unsafe { bindings::generic_fillattr(idmap, request_mask, inode, stat) };
+            // SAFETY: The caller holds a reference; `stat` is ours for this call.
+            // INVARIANT: By the safety requirements.
+            let attr = unsafe {
+                GetAttr {
+                    inode: Inode::from_raw(inode),
+                    stat: &mut *stat,
+                    request_mask,
+                }
+            };
+
+            O::getattr(attr)?;
+            Ok(0)
+        })
+    }
 
     /// # Safety
     ///
@@ -187,12 +1096,15 @@ impl<O: InodeOperations> VTable<O> {
         attr: *mut bindings::iattr,
     ) -> c_int {
         from_result(|| {
+            // SAFETY: The caller holds a reference.
             // INVARIANT: By the safety requirements.
-            let attr = SetAttr {
-                idmap,
-                // SAFETY: The caller holds a reference.
-                dentry: unsafe { Dentry::from_raw(dentry) },
-                attr,
+            let attr = unsafe {
+                SetAttr {
+                    idmap,
+                    dentry: Dentry::from_raw(dentry),
+                    inode: Inode::from_raw(bindings::d_inode(dentry)),
+                    attr,
+                }
             };
 
             O::setattr(attr)?;

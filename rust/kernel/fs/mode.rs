@@ -6,6 +6,25 @@
 
 use crate::bindings;
 
+/// The type of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileType {
+    /// A regular file (`S_IFREG`).
+    Reg,
+    /// A directory (`S_IFDIR`).
+    Dir,
+    /// A symbolic link (`S_IFLNK`).
+    Lnk,
+    /// A character device (`S_IFCHR`).
+    Chr,
+    /// A block device (`S_IFBLK`).
+    Blk,
+    /// A named pipe (`S_IFIFO`).
+    Fifo,
+    /// A socket (`S_IFSOCK`).
+    Sock,
+}
+
 /// The type of a file and its access mode: a `umode_t`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mode(bindings::umode_t);
@@ -22,6 +41,57 @@ impl Mode {
     /// A regular file with the given access mode, of which bits above [`Mode::ALL`] are ignored.
     pub const fn reg(permissions: u16) -> Self {
         Self(bindings::S_IFREG as u16 | (permissions & Self::ALL))
+    }
+
+    /// A symbolic link, whose access mode says nothing.
+    pub const fn lnk() -> Self {
+        Self(bindings::S_IFLNK as u16 | 0o777)
+    }
+
+    /// The mode that a number stands for which [`Mode::encode`] has returned, on any kernel.
+    ///
+    /// None if it isn't of a known type.
+    pub const fn decode(encoded: u16) -> Option<Self> {
+        let mode = Self(encoded);
+
+        match mode.file_type() {
+            Some(_) => Some(mode),
+            None => None,
+        }
+    }
+
+    /// Type and access mode as user space and other kernels know them (`st_mode`).
+    pub const fn encode(self) -> u16 {
+        self.0
+    }
+
+    /// The type, none if it isn't set or not one of those.
+    pub const fn file_type(self) -> Option<FileType> {
+        Some(match self.0 as u32 & bindings::S_IFMT {
+            bindings::S_IFREG => FileType::Reg,
+            bindings::S_IFDIR => FileType::Dir,
+            bindings::S_IFLNK => FileType::Lnk,
+            bindings::S_IFCHR => FileType::Chr,
+            bindings::S_IFBLK => FileType::Blk,
+            bindings::S_IFIFO => FileType::Fifo,
+            bindings::S_IFSOCK => FileType::Sock,
+            _ => return None,
+        })
+    }
+
+    /// Whether it is of a regular file (`S_ISREG()`).
+    pub const fn is_reg(self) -> bool {
+        matches!(self.file_type(), Some(FileType::Reg))
+    }
+
+    /// Whether it is of a directory (`S_ISDIR()`).
+    pub const fn is_dir(self) -> bool {
+        matches!(self.file_type(), Some(FileType::Dir))
+    }
+
+    /// Whether it is of a symbolic link (`S_ISLNK()`).
+    pub const fn is_lnk(self) -> bool {
+        matches!(self.file_type(), Some(FileType::Lnk))
     }
 
     /// The access mode without the type.

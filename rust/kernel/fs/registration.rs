@@ -11,7 +11,13 @@ use super::{
     context,
     param,
     sb,
+    xattr::{
+        SetXattr,
+        SimpleXattrs, //
+    },
     FsContext,
+    Inode,
+    KStatFs,
     KillSuper,
     NewSuperBlock,
     NewTree,
@@ -37,6 +43,8 @@ use core::marker::PhantomData;
 pub mod flags {
     /// The file system handles idmapped mounts (`FS_ALLOW_IDMAP`).
     pub const ALLOW_IDMAP: i32 = crate::bindings::FS_ALLOW_IDMAP as i32;
+    /// Times of changes are as fine as somebody looks at them (`FS_MGTIME`).
+    pub const MGTIME: i32 = crate::bindings::FS_MGTIME as i32;
 }
 
 /// A type of file system.
@@ -96,6 +104,29 @@ pub trait FileSystem: Sized + 'static {
     /// Writes the options as `/proc/mounts` shows them, each with a leading comma.
     fn show_options(_sb: &SuperBlock<Self>, _m: &SeqFile) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells how much space there is; `buf` has what `simple_statfs()` knows.
+    ///
+    /// Called without a lock, for a superblock that is in use.
+    fn statfs(_sb: &SuperBlock<Self>, _buf: &mut KStatFs<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The extended attributes of an inode, none if it can't have any.
+    ///
+    /// A file system that implements this has the handlers that tmpfs has: for `user.`, `trusted.`
+    /// and `security.`; there are no POSIX ACLs. Must always return the same for an inode: whether
+    /// there are any is asked when the inode is made.
+    fn xattrs(_inode: &Inode<Self>) -> Option<&SimpleXattrs> {
+        None
+    }
+
+    /// Changes an extended attribute.
+    ///
+    /// Called with the lock of the inode held.
+    fn set_xattr(change: SetXattr<'_, Self>) -> Result {
+        change.simple_xattr_set().map(|_freed| ())
     }
 
     /// Destroys a superblock that nobody uses any more.

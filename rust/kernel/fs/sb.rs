@@ -6,15 +6,20 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
+    inode,
+    xattr,
     Dentry,
+    DentryRef,
     FileSystem,
     FsContext,
+    Mode,
     NewInode, //
 };
 use crate::{
     bindings,
     error::{
         from_result,
+        to_result,
         Error, //
     },
     prelude::*,
@@ -27,7 +32,8 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
-    ops::Deref, //
+    ops::Deref,
+    ptr::NonNull, //
 };
 
 /// Flags of a superblock that are not those of a mount, the `SB_I_*` constants of
@@ -51,6 +57,10 @@ pub struct SuperBlock<T: FileSystem> {
     inner: Opaque<bindings::super_block>,
     _p: PhantomData<fn() -> T>,
 }
+
+// SAFETY: The methods of a shared reference read fields that don't change or are read once, or count
+// atomically; `T::Info` is `Sync`.
+unsafe impl<T: FileSystem> Sync for SuperBlock<T> {}
 
 impl<T: FileSystem> SuperBlock<T> {
     /// # Safety
@@ -87,6 +97,88 @@ impl<T: FileSystem> SuperBlock<T> {
 
         // SAFETY: The superblock holds a reference to its root.
         (!root.is_null()).then(|| unsafe { Dentry::from_raw(root) })
+    }
+
+    /// A reference to a dentry of this superblock that doesn't depend on where it was found
+    /// (`dget()`).
+    ///
+    /// # Errors
+    ///
+    /// `EXDEV` if it is of another superblock.
+    pub fn dget<'a>(&'a self, dentry: &Dentry<T>) -> Result<DentryRef<'a, T>> {
+        if !core::ptr::eq(self, dentry.sb()) {
+            return Err(EXDEV);
+        }
+        // SAFETY: The dentry is valid.
+        unsafe { bindings::dget(dentry.as_ptr()) };
+        // SAFETY: The reference has just been taken and is ours; it is put before `self` ends.
+        Ok(unsafe { DentryRef::from_raw(dentry.as_ptr()) })
+    }
+
+    /// Keeps the superblock alive also when it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
+    ///
+    /// None if it is being killed already.
+    pub fn get_active(&self) -> Option<ActiveSuper<T>> {
+        // SAFETY: The superblock is valid.
+        let got = unsafe { bindings::super_get_active(self.as_ptr()) };
+
+        // INVARIANT: The reference has just been taken.
+        got.then(|| ActiveSuper(NonNull::from(self)))
+    }
+}
+
+/// An active reference to a superblock: it has its tree for as long as there is one, also without a
+/// mount.
+///
+/// Dropping the last one kills the superblock (`deactivate_super()`), with all that belongs to it
+/// and [`FileSystem::kill_sb`]. That sleeps and takes `s_umount`: it must not be dropped where
+/// `s_umount` of the superblock is held (as in `fill_super` and `reconfigure`), nor under a lock
+/// that `kill_sb` or the end of an inode takes.
+///
+/// # Invariants
+///
+/// An active reference to the superblock is owned.
+pub struct ActiveSuper<T: FileSystem>(NonNull<SuperBlock<T>>);
+
+// SAFETY: A reference may be put by any thread; the superblock and what belongs to it is `Sync`, and
+// `T::Info` and `T::InodeData` are `Send`.
+unsafe impl<T: FileSystem> Send for ActiveSuper<T> {}
+
+// SAFETY: It gives out shared references only, and the superblock is `Sync`.
+unsafe impl<T: FileSystem> Sync for ActiveSuper<T> {}
+
+impl<T: FileSystem> Deref for ActiveSuper<T> {
+    type Target = SuperBlock<T>;
+
+    #[inline]
+    fn deref(&self) -> &SuperBlock<T> {
+        // SAFETY: By the type invariant the superblock is valid.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: FileSystem> Drop for ActiveSuper<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the reference is ours; it is not used again.
+        unsafe { bindings::deactivate_super(self.0.as_ref().as_ptr()) };
+    }
+}
+
+/// What `statfs()` tells of a superblock: a `struct kstatfs`.
+pub struct KStatFs<'a>(&'a mut bindings::kstatfs);
+
+impl KStatFs<'_> {
+    /// How many blocks of a page there are, and how many of them are free.
+    pub fn set_blocks(&mut self, total: u64, free: u64) {
+        self.0.f_blocks = total;
+        self.0.f_bfree = free;
+        self.0.f_bavail = free;
+    }
+
+    /// How many inodes there can be, and how many more.
+    pub fn set_files(&mut self, total: u64, free: u64) {
+        self.0.f_files = total;
+        self.0.f_ffree = free;
     }
 }
 
@@ -187,6 +279,9 @@ pub(super) unsafe extern "C" fn fill_super<T: FileSystem>(
         (*sb).s_blocksize_bits = bindings::PAGE_SHIFT as u8;
         (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
         (*sb).s_time_gran = 1;
+        if T::HAS_XATTRS {
+            (*sb).s_xattr = xattr::handlers::<T>();
+        }
     }
     from_result(|| {
         // SAFETY: The superblock is valid, and sget_fc() has moved the key into `s_fs_info`.
@@ -214,8 +309,13 @@ struct Operations<T>(PhantomData<T>);
 
 impl<T: FileSystem> Operations<T> {
     const VTABLE: bindings::super_operations = bindings::super_operations {
-        statfs: Some(bindings::simple_statfs),
+        statfs: if T::HAS_STATFS {
+            Some(Self::statfs)
+        } else {
+            Some(bindings::simple_statfs)
+        },
         evict_inode: Some(Self::evict_inode),
+        free_inode: Some(Self::free_inode),
         drop_inode: Some(bindings::inode_just_drop),
         show_options: if T::HAS_SHOW_OPTIONS {
             Some(Self::show_options)
@@ -229,13 +329,48 @@ impl<T: FileSystem> Operations<T> {
     ///
     /// `inode` must be an inode of this file system that is being evicted.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
-        // SAFETY: Nobody else uses the inode; its data came from `into_foreign()` or is null, and
-        // is not used after this.
+        // SAFETY: By the safety requirements nobody else uses the inode.
         unsafe {
             bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
             bindings::clear_inode(inode);
-            drop(T::InodeData::try_from_foreign((*inode).i_private));
+            inode::drop_private::<T>(inode);
         }
+    }
+
+    /// # Safety
+    ///
+    /// `inode` must be an inode of this file system that nobody refers to, after a grace period.
+    unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
+        // SAFETY: By the safety requirements. What a symbolic link points to is null or from
+        // kstrdup(); walks by RCU, which read it without a reference, are over.
+        unsafe {
+            if Mode::from_raw((*inode).i_mode).is_lnk() {
+                bindings::kfree(bindings::inode_link(inode).cast::<c_void>());
+            }
+            bindings::free_inode_nonrcu(inode);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be one of a superblock of this file system, `buf` be valid.
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        buf: *mut bindings::kstatfs,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            to_result(unsafe { bindings::simple_statfs(dentry, buf) })?;
+            // SAFETY: The caller holds the dentry and with it the superblock; the buffer is ours for
+            // this call.
+            unsafe {
+                T::statfs(
+                    SuperBlock::<T>::from_raw((*dentry).d_sb),
+                    &mut KStatFs(&mut *buf),
+                )
+            }?;
+            Ok(0)
+        })
     }
 
     /// # Safety
