@@ -125,14 +125,14 @@ impl SimpleXattrs {
         }
     }
 
-    /// Sets the attribute with the full name `name`, in a tree that nobody sees yet.
+    /// Adds the attribute with the full name `name`, in a tree that nobody sees yet.
     ///
     /// Doesn't ask the file system, nor a security module.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, `EBUSY` if a change is under way.
-    pub fn set(&self, name: &CStr, value: &[u8]) -> Result {
+    pub fn add(&self, name: &CStr, value: &[u8]) -> Result {
         // SAFETY: The value is valid for the call.
         unsafe { self.change(name, value.as_ptr().cast(), value.len(), 0) }.map(|_freed| ())
     }
