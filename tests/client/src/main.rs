@@ -11,12 +11,15 @@
 //! and its failure ends the program. `exec` and `run` take all words up to the next `+`,
 //! and hand a `++` on as `+`.
 
+mod bench;
 mod luo;
 mod many;
 mod mounts;
 mod ops;
+mod sha256;
 mod stress;
 mod sys;
+mod tree;
 mod watch;
 
 use rustix::io::Errno;
@@ -91,6 +94,11 @@ pub fn errno_name(e: Errno) -> String {
         Errno::PIPE => "EPIPE",
         Errno::ROFS => "EROFS",
         Errno::SPIPE => "ESPIPE",
+        Errno::NOTEMPTY => "ENOTEMPTY",
+        Errno::MLINK => "EMLINK",
+        Errno::LOOP => "ELOOP",
+        Errno::RANGE => "ERANGE",
+        Errno::TOOBIG => "E2BIG",
         Errno::STALE => "ESTALE",
         Errno::TXTBSY => "ETXTBSY",
         Errno::XDEV => "EXDEV",

@@ -46,7 +46,7 @@ fn chunks(size: u64) -> impl Iterator<Item = (u64, usize)> {
     })
 }
 
-fn write_stream(to: BorrowedFd<'_>, seed: u64, size: u64) -> Result<(), Failure> {
+pub fn write_stream(to: BorrowedFd<'_>, seed: u64, size: u64) -> Result<(), Failure> {
     let mut stream = Stream::new(seed);
     for (at, len) in chunks(size) {
         let data = stream.bytes(len);

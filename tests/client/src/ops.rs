@@ -2,7 +2,9 @@
 
 //! The operations, by name.
 
-use crate::{luo, many, mounts, quote, stress, sys, unescape, usage, watch, Failure, Outcome};
+use crate::{
+    bench, luo, many, mounts, quote, stress, sys, tree, unescape, usage, watch, Failure, Outcome,
+};
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
@@ -62,6 +64,30 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "check" => many::check(&args),
         "preserve-many" => many::preserve_many(&args),
         "verify-many" => many::verify_many(&args),
+        // Trees
+        "manifest" => tree::manifest(&args, true),
+        "attributes" => tree::manifest(&args, false),
+        "make-tree" => tree::make_tree(&args),
+        "small-files" => tree::small_files(&args),
+        "utime" => tree::utime(&args),
+        "setxattr" => tree::setxattr(&args),
+        "getxattr" => tree::getxattr(&args),
+        "listxattr" => tree::listxattr(&args),
+        "removexattr" => tree::removexattr(&args),
+        "rename" => tree::rename(&args),
+        "link-fd" => tree::link_fd(&args),
+        "bind" => tree::bind(&args),
+        "fallocate" => tree::fallocate(&args),
+        "pwrite" => tree::pwrite(&args),
+        "pread" => tree::pread(&args),
+        "extents" => tree::extents(&args),
+        "map" => tree::map(&args),
+        "poke" => tree::poke(&args),
+        "peek" => tree::peek(&args),
+        "pfns" => tree::pfns(&args),
+        "list-changing" => tree::list_changing(&args),
+        "statfs" => tree::statfs(&args),
+        "bench" => bench::bench(&args),
         // The process
         "as" => become_user(&args),
         "nocaps" => no_capabilities(),
@@ -139,6 +165,7 @@ fn open(args: &Args<'_>) -> Outcome {
             "trunc" => OFlags::TRUNC,
             "append" => OFlags::APPEND,
             "nonblock" => OFlags::NONBLOCK,
+            "excl" => OFlags::EXCL,
             "tmpfile" => OFlags::TMPFILE,
             "cloexec" => {
                 cloexec = true;

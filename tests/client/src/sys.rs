@@ -150,3 +150,59 @@ impl MissingPage {
         update::<UFFDIO_ZEROPAGE, _>(self.uffd.as_fd(), &mut zero)
     }
 }
+
+/// Mappings of files, by the number that the test chose: address and length.
+static MAPPINGS: std::sync::Mutex<[(usize, usize); 8]> = std::sync::Mutex::new([(0, 0); 8]);
+
+fn mappings() -> std::sync::MutexGuard<'static, [(usize, usize); 8]> {
+    MAPPINGS.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Maps `length` bytes of a file as number `n`.
+pub fn map(at: BorrowedFd<'_>, length: usize, shared: bool, write: bool, n: usize) -> Result<()> {
+    use rustix::mm::{mmap, MapFlags, ProtFlags};
+    let prot = if write {
+        ProtFlags::READ | ProtFlags::WRITE
+    } else {
+        ProtFlags::READ
+    };
+    let flags = if shared {
+        MapFlags::SHARED
+    } else {
+        MapFlags::PRIVATE
+    };
+    // SAFETY: a new mapping at an address that the kernel chooses.
+    let addr = unsafe { mmap(core::ptr::null_mut(), length, prot, flags, at, 0) }?;
+    match mappings().get_mut(n) {
+        Some(slot) => *slot = (addr as usize, length),
+        None => return Err(Errno::INVAL),
+    }
+    Ok(())
+}
+
+/// The mapping number `n`. Reading beyond the file's end is a SIGBUS, which the test then deserves.
+pub fn mapping(n: usize) -> Option<&'static mut [u8]> {
+    let (addr, length) = *mappings().get(n)?;
+    if addr == 0 {
+        return None;
+    }
+    // SAFETY: it stays mapped until unmap(), and the operations run one after the other: none keeps
+    // the slice beyond its own end.
+    Some(unsafe { core::slice::from_raw_parts_mut(addr as *mut u8, length) })
+}
+
+/// Takes the mapping number `n` away.
+pub fn unmap(n: usize) -> Result<()> {
+    if let Some(slot) = mappings().get_mut(n) {
+        let (addr, length) = core::mem::take(slot);
+        // SAFETY: no slice of the mapping is in use any more (see mapping()).
+        unsafe { rustix::mm::munmap(addr as *mut _, length) }?;
+    }
+    Ok(())
+}
+
+/// The processor's counter.
+pub fn ticks() -> u64 {
+    // SAFETY: every x86-64 processor has it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
