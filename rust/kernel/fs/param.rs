@@ -21,6 +21,8 @@ enum Kind {
     Uid,
     Gid,
     String,
+    Number,
+    Size,
 }
 
 /// One mount option: a `struct fs_parameter_spec`.
@@ -77,6 +79,23 @@ impl Spec {
             Some(bindings::fs_param_is_string),
             0,
         )
+    }
+
+    /// A number that may have a suffix such as `k` or `m`, as `nr_inodes=` of tmpfs (`memparse()`).
+    pub const fn number(name: &'static CStr, opt: u8) -> Self {
+        Self::new(
+            name,
+            opt,
+            Kind::Number,
+            Some(bindings::fs_param_is_string),
+            0,
+        )
+    }
+
+    /// A number of bytes that may have a suffix, or be a share of the memory with `%`, as `size=`
+    /// of tmpfs (`memparse()`).
+    pub const fn size(name: &'static CStr, opt: u8) -> Self {
+        Self::new(name, opt, Kind::Size, Some(bindings::fs_param_is_string), 0)
     }
 }
 
@@ -192,6 +211,15 @@ impl Parameters {
                 // belongs to `param`.
                 Value::String(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
             }
+            Kind::Number | Kind::Size => {
+                // SAFETY: As above.
+                let string = unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) };
+
+                match number(string, matches!(kind, Kind::Size)) {
+                    Ok(number) => Value::Number(number),
+                    Err(e) => return Err(e.to_errno()),
+                }
+            }
         };
         Ok((opt, value))
     }
@@ -207,4 +235,40 @@ pub enum Value<'a> {
     Gid(Kgid),
     /// Of [`Spec::string`].
     String(&'a CStr),
+    /// Of [`Spec::number`] and [`Spec::size`].
+    Number(u64),
+}
+
+/// Reads a number with a suffix, or a share of the memory if `share` allows it.
+fn number(string: &CStr, share: bool) -> Result<u64> {
+    let mut rest = core::ptr::null_mut();
+
+    if !string.to_bytes().first().is_some_and(u8::is_ascii_digit) {
+        return Err(EINVAL);
+    }
+    // SAFETY: The string ends with a zero; `rest` gets a pointer into it.
+    let number = unsafe { bindings::memparse(string.as_char_ptr(), &raw mut rest) };
+
+    // SAFETY: `rest` points at what of the string has not been read, at least at its zero.
+    match unsafe { CStr::from_char_ptr(rest) }.to_bytes() {
+        b"" => Ok(number),
+        b"%" if share => {
+            let memory = totalram_pages() * bindings::PAGE_SIZE as u64;
+
+            // Rounded down by less than a byte for each percent.
+            number.checked_mul(memory / 100).ok_or(EINVAL)
+        }
+        _ => Err(EINVAL),
+    }
+}
+
+/// The memory that the kernel manages, in pages (`si_meminfo()`).
+pub fn totalram_pages() -> u64 {
+    let mut info = core::mem::MaybeUninit::<bindings::sysinfo>::zeroed();
+
+    // SAFETY: The function fills the structure.
+    unsafe { bindings::si_meminfo(info.as_mut_ptr()) };
+    // SAFETY: All bytes have been set, and each value of them is one of the integers there.
+    // CAST: Both have 64 bits, or it is the smaller.
+    unsafe { info.assume_init() }.totalram as u64
 }
