@@ -5,6 +5,10 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
+    backing_file::{
+        BackingFile,
+        Straight, //
+    },
     file::{
         LocalFile,
         Offset, //
@@ -12,6 +16,7 @@ use super::{
     File,
     FileSystem,
     Inode,
+    Kiocb,
     SuperBlock, //
 };
 use crate::{
@@ -19,6 +24,10 @@ use crate::{
     error::{
         from_result,
         VTABLE_DEFAULT_ERROR, //
+    },
+    iov::{
+        IovIterDest,
+        IovIterSource, //
     },
     module::this_module,
     prelude::*,
@@ -47,6 +56,12 @@ pub mod poll {
     pub const PRI: u32 = crate::bindings::EPOLLPRI;
     /// A write doesn't wait (`EPOLLOUT | EPOLLWRNORM`).
     pub const OUT: u32 = crate::bindings::EPOLLOUT | crate::bindings::EPOLLWRNORM;
+}
+
+/// Bits of the mode of [`FileOperations::fallocate`].
+pub mod falloc {
+    /// The space is given back (`FALLOC_FL_PUNCH_HOLE`).
+    pub const PUNCH_HOLE: i32 = crate::bindings::FALLOC_FL_PUNCH_HOLE as i32;
 }
 
 /// What can be done with open files of one kind of inodes: a `struct file_operations`.
@@ -81,6 +96,44 @@ pub trait FileOperations: Sized + 'static {
         _file: &OpenFile<'_, Self::FileSystem>,
         _from: &mut UserSliceReader,
     ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The backing file that the bytes of this open file are in.
+    ///
+    /// With this method, splicing out of the file and mapping it go straight there
+    /// (`backing_file_splice_read()`, `backing_file_mmap()`), and splicing into it is done by
+    /// [`write_iter`](Self::write_iter).
+    fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Option<&'a BackingFile> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Reads at the position of `kiocb`, which is moved on by as much as is returned.
+    fn read_iter(
+        _inode: &Inode<Self::FileSystem>,
+        _kiocb: &mut Kiocb<'_, Self::Data>,
+        _to: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes at the position of `kiocb`, which is moved on by as much as is returned.
+    fn write_iter(
+        _inode: &Inode<Self::FileSystem>,
+        _kiocb: &mut Kiocb<'_, Self::Data>,
+        _from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Allocates or deallocates space, by the `FALLOC_FL_*` bits of `mode`.
+    fn fallocate(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _inode: &Inode<Self::FileSystem>,
+        _mode: c_int,
+        _offset: Offset,
+        _len: Offset,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -160,6 +213,19 @@ impl<T: FileSystem> FileOps<T> {
     }
 }
 
+/// What belongs to an open file.
+///
+/// # Safety
+///
+/// `file` must be an open file of the kind `O`, and stay so for `'a`.
+#[inline]
+pub(super) unsafe fn data<'a, O: FileOperations>(
+    file: *mut bindings::file,
+) -> <O::Data as ForeignOwnable>::Borrowed<'a> {
+    // SAFETY: `open` has set the private data, and it stays until `release`.
+    unsafe { O::Data::borrow((*file).private_data) }
+}
+
 struct VTable<O: FileOperations>(PhantomData<O>);
 
 impl<O: FileOperations> VTable<O> {
@@ -167,7 +233,51 @@ impl<O: FileOperations> VTable<O> {
         owner: this_module::<O::OwnerModule>().as_ptr(),
         open: Some(Self::open),
         release: Some(Self::release),
-        llseek: Some(bindings::generic_file_llseek),
+        llseek: if O::HAS_BACKING {
+            Some(Self::llseek)
+        } else {
+            Some(bindings::generic_file_llseek)
+        },
+        read_iter: if O::HAS_READ_ITER {
+            Some(Self::read_iter)
+        } else {
+            None
+        },
+        write_iter: if O::HAS_WRITE_ITER {
+            Some(Self::write_iter)
+        } else {
+            None
+        },
+        splice_read: if O::HAS_BACKING {
+            Some(Straight::<O>::splice_read)
+        } else {
+            None
+        },
+        splice_write: if O::HAS_BACKING && O::HAS_WRITE_ITER {
+            Some(bindings::iter_file_splice_write)
+        } else {
+            None
+        },
+        mmap: if O::HAS_BACKING {
+            Some(Straight::<O>::mmap)
+        } else {
+            None
+        },
+        get_unmapped_area: if O::HAS_BACKING {
+            Some(bindings::shmem_get_unmapped_area)
+        } else {
+            None
+        },
+        fallocate: if O::HAS_FALLOCATE {
+            Some(Self::fallocate)
+        } else {
+            None
+        },
+        fsync: if O::HAS_BACKING {
+            Some(bindings::noop_fsync)
+        } else {
+            None
+        },
         read: if O::HAS_READ { Some(Self::read) } else { None },
         write: if O::HAS_WRITE {
             Some(Self::write)
@@ -257,6 +367,102 @@ impl<O: FileOperations> VTable<O> {
             }?;
 
             Ok(isize::try_from(written)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `kiocb` must be a read of a file of this kind, and `iter` where it goes.
+    unsafe extern "C" fn read_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        from_result(|| {
+            // SAFETY: The caller passes both for the time of this call; `open` has set the private
+            // data of the file, which is one of this kind.
+            let read = unsafe {
+                O::read_iter(
+                    Inode::from_raw(bindings::file_inode((*kiocb).ki_filp)),
+                    &mut Kiocb::from_raw(kiocb),
+                    IovIterDest::from_raw(iter),
+                )
+            }?;
+
+            Ok(isize::try_from(read)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `kiocb` must be a write of a file of this kind, and `iter` where it comes from.
+    unsafe extern "C" fn write_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        from_result(|| {
+            // SAFETY: As in `read_iter`.
+            let written = unsafe {
+                O::write_iter(
+                    Inode::from_raw(bindings::file_inode((*kiocb).ki_filp)),
+                    &mut Kiocb::from_raw(kiocb),
+                    IovIterSource::from_raw(iter),
+                )
+            }?;
+
+            Ok(isize::try_from(written)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+    ) -> c_long {
+        from_result(|| {
+            // SAFETY: `open` has set the private data, and it stays until `release`. The inode is
+            // held by the file, and of this file system.
+            unsafe {
+                O::fallocate(
+                    data::<O>(file),
+                    Inode::from_raw(bindings::file_inode(file)),
+                    mode,
+                    offset,
+                    len,
+                )
+            }?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind.
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        if whence != bindings::SEEK_DATA as c_int && whence != bindings::SEEK_HOLE as c_int {
+            // SAFETY: By the safety requirements.
+            return unsafe { bindings::generic_file_llseek(file, offset, whence) };
+        }
+        from_result(|| {
+            // SAFETY: `open` has set the private data, and it stays until `release`.
+            let backing = O::backing(unsafe { data::<O>(file) }).ok_or(EINVAL)?;
+            let found = backing.seek_data_or_hole(offset, whence)?;
+
+            // SAFETY: By the safety requirements; the inode is held by the file.
+            Ok(unsafe {
+                bindings::vfs_setpos(
+                    file,
+                    found,
+                    (*(*bindings::file_inode(file)).i_sb).s_maxbytes,
+                )
+            })
         })
     }
 

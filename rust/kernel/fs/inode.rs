@@ -106,7 +106,7 @@ impl Times {
     /// # Safety
     ///
     /// `inode` must be valid, and locked or not known to anybody else.
-    unsafe fn set(&self, inode: *mut bindings::inode) {
+    pub(super) unsafe fn set(&self, inode: *mut bindings::inode) {
         let (atime, mtime) = (self.atime.into_raw(), self.mtime.into_raw());
 
         // SAFETY: By the safety requirements; a `read()` may set the access time meanwhile, in C as
@@ -307,6 +307,18 @@ impl<T: FileSystem> Inode<T> {
     pub fn rdev(&self) -> DevT {
         // SAFETY: The inode is valid; the field never changes.
         DevT::from_raw(unsafe { (*self.as_ptr()).i_rdev })
+    }
+
+    /// What a symbolic link points at that was made by [`NewInode::set_link`].
+    pub fn link(&self) -> Option<&CStr> {
+        if !self.mode().is_lnk() {
+            return None;
+        }
+        // SAFETY: The inode is valid, and for a symbolic link this is the member that is used.
+        let link = unsafe { (*self.as_ptr()).__bindgen_anon_5.i_link };
+
+        // SAFETY: It is a string that belongs to the inode and never changes.
+        (!link.is_null()).then(|| unsafe { CStr::from_char_ptr(link) })
     }
 
     /// The times. Without the [lock](Self::lock) they may be outdated.

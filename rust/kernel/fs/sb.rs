@@ -58,8 +58,8 @@ pub struct SuperBlock<T: FileSystem> {
     _p: PhantomData<fn() -> T>,
 }
 
-// SAFETY: The methods of a shared reference read fields that don't change or are read once, or count
-// atomically; `T::Info` is `Sync`.
+// SAFETY: The methods of a shared reference read fields that don't change or are read once, or
+// count atomically; `T::Info` is `Sync`.
 unsafe impl<T: FileSystem> Sync for SuperBlock<T> {}
 
 impl<T: FileSystem> SuperBlock<T> {
@@ -115,7 +115,7 @@ impl<T: FileSystem> SuperBlock<T> {
         Ok(unsafe { DentryRef::from_raw(dentry.as_ptr()) })
     }
 
-    /// Keeps the superblock alive also when it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
+    /// Keeps the superblock alive though it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
     ///
     /// None if it is being killed already.
     pub fn get_active(&self) -> Option<ActiveSuper<T>> {
@@ -140,8 +140,8 @@ impl<T: FileSystem> SuperBlock<T> {
 /// An active reference to the superblock is owned.
 pub struct ActiveSuper<T: FileSystem>(NonNull<SuperBlock<T>>);
 
-// SAFETY: A reference may be put by any thread; the superblock and what belongs to it is `Sync`, and
-// `T::Info` and `T::InodeData` are `Send`.
+// SAFETY: A reference may be put by any thread; the superblock and what belongs to it is `Sync`,
+// and `T::Info` and `T::InodeData` are `Send`.
 unsafe impl<T: FileSystem> Send for ActiveSuper<T> {}
 
 // SAFETY: It gives out shared references only, and the superblock is `Sync`.
@@ -361,8 +361,8 @@ impl<T: FileSystem> Operations<T> {
         from_result(|| {
             // SAFETY: By the safety requirements.
             to_result(unsafe { bindings::simple_statfs(dentry, buf) })?;
-            // SAFETY: The caller holds the dentry and with it the superblock; the buffer is ours for
-            // this call.
+            // SAFETY: The caller holds the dentry and with it the superblock; the buffer is ours
+            // for this call.
             unsafe {
                 T::statfs(
                     SuperBlock::<T>::from_raw((*dentry).d_sb),

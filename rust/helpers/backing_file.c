@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/cred.h>
+#include <linux/fs.h>
+#include <linux/shmem_fs.h>
+#include <linux/uio.h>
+
+__rust_helper const struct cred *rust_helper_current_cred(void)
+{
+	return current_cred();
+}
+
+__rust_helper void rust_helper_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+__rust_helper bool rust_helper_inode_is_open_for_write(const struct inode *inode)
+{
+	return inode_is_open_for_write(inode);
+}
+
+__rust_helper void rust_helper_iov_iter_truncate(struct iov_iter *i, u64 count)
+{
+	iov_iter_truncate(i, count);
+}
+
+/* VMA flags are a bitmap, which mk_vma_flags() makes. */
+__rust_helper struct file *
+rust_helper_shmem_kernel_file_setup_noreserve(const char *name, loff_t size)
+{
+	return shmem_kernel_file_setup(name, size,
+				       mk_vma_flags(VMA_NORESERVE_BIT));
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Paths: a file that is known, without being open.
+//!
+//! C headers: [`include/linux/path.h`](srctree/include/linux/path.h)
+
+use super::{
+    file::Offset,
+    File,
+    Times, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    sync::aref::ARef, //
+};
+use core::ptr::NonNull;
+
+/// A `struct path` to a positive dentry.
+///
+/// # Invariants
+///
+/// References to the mount and to the dentry are owned, and the dentry is positive.
+pub struct Path(bindings::path);
+
+// SAFETY: References to mounts and dentries belong to no thread.
+unsafe impl Send for Path {}
+
+// SAFETY: The methods of a shared reference call functions that lock what they change.
+unsafe impl Sync for Path {}
+
+impl Path {
+    /// The path that a file was opened by (`path_get()` of `file->f_path`).
+    pub fn of_file(file: &File) -> Self {
+        // SAFETY: An open file holds its path, which doesn't change and is positive.
+        unsafe { Self::get(&(*file.as_ptr()).__bindgen_anon_1.f_path) }
+    }
+
+    /// # Safety
+    ///
+    /// `path` must be held by somebody, and positive.
+    unsafe fn get(path: *const bindings::path) -> Self {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::path_get(path) };
+        // INVARIANT: The references have just been taken.
+        // SAFETY: By the safety requirements.
+        Self(unsafe { path.read() })
+    }
+
+    pub(super) fn as_ptr(&self) -> *const bindings::path {
+        &raw const self.0
+    }
+
+    fn inode(&self) -> *mut bindings::inode {
+        // SAFETY: By the type invariant the dentry is valid, and positive as long as it is held.
+        unsafe { bindings::d_inode(self.0.dentry) }
+    }
+
+    /// The size in bytes (`i_size_read()`).
+    #[inline]
+    pub fn i_size_read(&self) -> Offset {
+        // SAFETY: The inode is held by the dentry.
+        unsafe { bindings::i_size_read(self.inode()) }
+    }
+
+    /// How many blocks of 512 bytes it has (`i_blocks`), which may be outdated.
+    #[inline]
+    pub fn i_blocks(&self) -> u64 {
+        // SAFETY: The inode is held by the dentry; C reads the number without a lock as well.
+        unsafe { (&raw const (*self.inode()).i_blocks).read_volatile() }
+    }
+
+    /// The times, which may be outdated.
+    pub fn times(&self) -> Times {
+        // SAFETY: The inode is held by the dentry.
+        unsafe { Times::of(self.inode()) }
+    }
+
+    /// Sets the times. May sleep: takes the lock of the inode.
+    pub fn set_times(&self, times: Times) {
+        let inode = self.inode();
+
+        // SAFETY: The inode is held by the dentry, and locked while its times change.
+        unsafe {
+            bindings::inode_lock(inode);
+            times.set(inode);
+            bindings::inode_unlock(inode);
+        }
+    }
+
+    /// Makes it a file that only the kernel knows, which security modules don't ask about
+    /// (`S_PRIVATE`). May sleep: takes the lock of the inode.
+    pub fn set_private(&self) {
+        let inode = self.inode();
+
+        // SAFETY: The inode is held by the dentry, and locked while its flags change.
+        unsafe {
+            bindings::inode_lock(inode);
+            bindings::inode_set_flags(inode, bindings::S_PRIVATE, bindings::S_PRIVATE);
+            bindings::inode_unlock(inode);
+        }
+    }
+
+    /// Whether somebody has it open for writing, or a shared mapping of a file that was
+    /// (`inode_is_open_for_write()`).
+    #[inline]
+    pub fn inode_is_open_for_write(&self) -> bool {
+        // SAFETY: The inode is held by the dentry.
+        unsafe { bindings::inode_is_open_for_write(self.inode()) }
+    }
+
+    /// Changes the size (`do_truncate()`). May sleep: takes the lock of the inode.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if the size is fixed by a seal or by LUO, `EINVAL` if it is negative, and what else
+    /// the file system returns.
+    pub fn do_truncate(&self, length: Offset) -> Result {
+        if length < 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the type invariant the dentry is positive; the map changes no number.
+        to_result(unsafe {
+            bindings::do_truncate(
+                &raw mut bindings::nop_mnt_idmap,
+                self.0.dentry,
+                length,
+                0,
+                core::ptr::null_mut(),
+            )
+        })
+    }
+
+    /// Opens it for the kernel's own use, for reading (`kernel_file_open()`).
+    ///
+    /// The file isn't counted as one of the user's.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what the file system returns.
+    pub fn kernel_file_open(&self) -> Result<ARef<File>> {
+        // SAFETY: By the type invariant the path is positive; the credentials of the current task
+        // are valid during the call.
+        let file = from_err_ptr(unsafe {
+            bindings::kernel_file_open(
+                self.as_ptr(),
+                (bindings::O_RDONLY | bindings::O_LARGEFILE | bindings::O_NOATIME) as c_int,
+                bindings::current_cred(),
+            )
+        })?;
+        let file = NonNull::new(file).ok_or(ENOENT)?;
+
+        // SAFETY: The call returned a reference, which is ours. `File` has the layout of `struct
+        // file`, and nobody else has this one, in whose table of descriptors it isn't.
+        Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+}
+
+impl Clone for Path {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariant it is held, and positive.
+        unsafe { Self::get(&self.0) }
+    }
+}
+
+impl Drop for Path {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the references are ours; they are not used again.
+        unsafe { bindings::path_put(&self.0) };
+    }
+}
+
+impl File {
+    /// Reads into `buf` at `pos`, and returns how much (`kernel_read()`). May sleep.
+    pub fn kernel_read(&self, buf: &mut [u8], mut pos: Offset) -> Result<usize> {
+        // SAFETY: The file is valid, and so is the buffer for its length.
+        let read = unsafe {
+            bindings::kernel_read(
+                self.as_ptr(),
+                buf.as_mut_ptr().cast(),
+                buf.len(),
+                &raw mut pos,
+            )
+        };
+
+        usize::try_from(read).map_err(|_| Error::from_errno(read as c_int))
+    }
+
+    /// Writes `buf` at `pos`, and returns how much (`kernel_write()`). May sleep.
+    pub fn kernel_write(&self, buf: &[u8], mut pos: Offset) -> Result<usize> {
+        // SAFETY: The file is valid, and so is the buffer for its length.
+        let written = unsafe {
+            bindings::kernel_write(self.as_ptr(), buf.as_ptr().cast(), buf.len(), &raw mut pos)
+        };
+
+        usize::try_from(written).map_err(|_| Error::from_errno(written as c_int))
+    }
+}
+
+/// Makes an unlinked file of shmem for the kernel's own use, of `size` zeroes
+/// (`shmem_kernel_file_setup()` with `VMA_NORESERVE_BIT`).
+///
+/// Security modules aren't asked about it. Its memory is accounted as it is used.
+///
+/// # Errors
+///
+/// `ENOMEM`, `EINVAL` if `size` is too large.
+pub fn shmem_kernel_file_setup(name: &CStr, size: Offset) -> Result<ARef<File>> {
+    // SAFETY: The name is valid during the call.
+    let file = from_err_ptr(unsafe {
+        bindings::shmem_kernel_file_setup_noreserve(name.as_char_ptr(), size)
+    })?;
+    let file = NonNull::new(file).ok_or(ENOMEM)?;
+
+    // SAFETY: The call returned a reference, which is ours, to a file that is in no table of
+    // descriptors. `File` has the layout of `struct file`.
+    Ok(unsafe { ARef::from_raw(file.cast()) })
+}
