@@ -248,6 +248,13 @@ impl Deref for PreservedVmalloc {
     }
 }
 
+impl DerefMut for PreservedVmalloc {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buf
+    }
+}
+
 impl Drop for PreservedVmalloc {
     #[inline]
     fn drop(&mut self) {

@@ -117,6 +117,22 @@ impl HeldFile {
         Ok(Self { file })
     }
 
+    /// Holds a file unless its inode is locked by somebody else.
+    ///
+    /// Memory that the file lacks is then allocated by [`OutgoingSession::preserve`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`HeldFile::hold`], and [`EAGAIN`] if the file is in use just now.
+    pub fn try_hold(file: ARef<File>) -> Result<Self> {
+        // SAFETY: The file is valid, as we have a reference.
+        to_result(unsafe { bindings::liveupdate_file_hold(file.as_ptr(), true) })
+            .map_err(no_handler)?;
+
+        // INVARIANT: The call succeeded.
+        Ok(Self { file })
+    }
+
     /// Returns the file.
     #[inline]
     pub fn file(&self) -> &File {
