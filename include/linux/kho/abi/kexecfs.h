@@ -40,9 +40,18 @@
  * zeroes up to the next multiple of KEXECFS_RECORD_ALIGN bytes. The stream holds
  *
  *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
+ *   - at most one KEXECFS_RECORD_LIMITS,
  *   - a KEXECFS_RECORD_FILE for each file, in any order,
+ *   - if the domain has a tree data/, a KEXECFS_RECORD_INODE for each of its
+ *     inodes and a KEXECFS_RECORD_NAME for each of its names,
  *   - one KEXECFS_RECORD_END, which is the last record and ends where the stream
  *     ends. A stream without it was cut off.
+ *
+ * The inodes of data/ are numbered from 0 in the order of their records. Inode 0
+ * is the directory data/ itself and has no name. Each other directory has just one
+ * name, in a directory of a smaller number, so that there are no cycles; each
+ * other inode has one or more names. The records of an inode and of the directory
+ * come before that of the name. No directory has two names that are the same.
  *
  * Numbers have the byte order of the machine; KHO hands nothing to a machine of
  * another one. Physical addresses are those of the first byte. The members are
@@ -85,7 +94,7 @@
 
 /* The version of this ABI, see above for which part counts what */
 #define KEXECFS_ABI_MAJOR		1
-#define KEXECFS_ABI_MINOR		0
+#define KEXECFS_ABI_MINOR		1
 
 /* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
 #define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
@@ -139,6 +148,9 @@ static_assert(sizeof(struct kexecfs_domain) == 24);
 #define KEXECFS_RECORD_DOMAIN		1	/* struct kexecfs_domain_record */
 #define KEXECFS_RECORD_FILE		2	/* struct kexecfs_file_record */
 #define KEXECFS_RECORD_END		3	/* struct kexecfs_end_record */
+#define KEXECFS_RECORD_LIMITS		4	/* struct kexecfs_limits_record */
+#define KEXECFS_RECORD_INODE		5	/* struct kexecfs_inode_record */
+#define KEXECFS_RECORD_NAME		6	/* struct kexecfs_name_record */
 
 /*
  * Bits of the flags of struct kexecfs_record.
@@ -214,6 +226,82 @@ struct kexecfs_file_record {
 };
 
 static_assert(sizeof(struct kexecfs_file_record) == 24);
+
+/**
+ * struct kexecfs_limits_record - What a domain may hold.
+ * @size:      How many bytes: 0 for what the reader takes by default, all bits set
+ *             for no limit.
+ * @nr_inodes: How many entries data/ may have: likewise.
+ */
+struct kexecfs_limits_record {
+	u64 size;
+	u64 nr_inodes;
+};
+
+static_assert(sizeof(struct kexecfs_limits_record) == 16);
+
+/*
+ * Bits of the flags of struct kexecfs_inode_record.
+ *
+ * KEXECFS_INODE_TOKEN: the contents are those of the file that LUO handed over
+ * under the token of the record. Without it they follow the record.
+ */
+#define KEXECFS_INODE_TOKEN		0x1
+
+/**
+ * struct kexecfs_inode_record - An inode of data/.
+ * @size:       The size in bytes of a regular file, 0 for all others.
+ * @token:      LUO's token for the contents in the domain's session, if @flags says
+ *              so. No other record of the stream has the same.
+ * @atime_sec:  The time of the last read, in seconds since 1970.
+ * @mtime_sec:  The time of the last change of the contents.
+ * @ctime_sec:  The time of the last change of contents or attributes.
+ * @atime_nsec: Nanoseconds of that second, below 1,000,000,000.
+ * @mtime_nsec: Likewise.
+ * @ctime_nsec: Likewise.
+ * @uid:        The owner, as a kuid: a number of the initial user namespace.
+ * @gid:        The group, as a kgid: likewise.
+ * @mode:       The type and the permission bits, as st_mode has them.
+ * @rdev:       The device that a device node stands for, as new_encode_dev() has it.
+ * @flags:      See KEXECFS_INODE_TOKEN.
+ *
+ * The contents of a regular file without a token follow, @size bytes. What a
+ * symbolic link points at follows its record, from 1 to 4095 bytes without a zero.
+ * After the record of a file with a token there may be @size bytes that say
+ * nothing. Nothing follows any other.
+ */
+struct kexecfs_inode_record {
+	u64 size;
+	u64 token;
+	s64 atime_sec;
+	s64 mtime_sec;
+	s64 ctime_sec;
+	u32 atime_nsec;
+	u32 mtime_nsec;
+	u32 ctime_nsec;
+	u32 uid;
+	u32 gid;
+	u32 mode;
+	u32 rdev;
+	u32 flags;
+};
+
+static_assert(sizeof(struct kexecfs_inode_record) == 72);
+
+/**
+ * struct kexecfs_name_record - A name in data/.
+ * @parent: The number of the directory that it is in.
+ * @inode:  The number of the inode that it names.
+ *
+ * The name follows, from 1 to KEXECFS_NAME_MAX bytes. It has neither '/' nor a
+ * zero, and is not "." or "..".
+ */
+struct kexecfs_name_record {
+	u32 parent;
+	u32 inode;
+};
+
+static_assert(sizeof(struct kexecfs_name_record) == 8);
 
 /**
  * struct kexecfs_end_record - The end of a stream.

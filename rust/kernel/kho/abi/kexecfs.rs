@@ -87,8 +87,25 @@ constant! {
     RECORD_END: u16 = KEXECFS_RECORD_END
 }
 constant! {
+    /// The type of a record that holds a [`LimitsRecord`], `KEXECFS_RECORD_LIMITS`.
+    RECORD_LIMITS: u16 = KEXECFS_RECORD_LIMITS
+}
+constant! {
+    /// The type of a record that holds an [`InodeRecord`], `KEXECFS_RECORD_INODE`.
+    RECORD_INODE: u16 = KEXECFS_RECORD_INODE
+}
+constant! {
+    /// The type of a record that holds a [`NameRecord`], `KEXECFS_RECORD_NAME`.
+    RECORD_NAME: u16 = KEXECFS_RECORD_NAME
+}
+constant! {
     /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
     RECORD_MUST_UNDERSTAND: u16 = KEXECFS_RECORD_MUST_UNDERSTAND
+}
+
+constant! {
+    /// The flag of inodes whose contents are a file of LUO, `KEXECFS_INODE_TOKEN`.
+    INODE_TOKEN: u32 = KEXECFS_INODE_TOKEN
 }
 
 // LUO's names have a terminating zero.
@@ -202,4 +219,68 @@ pub struct EndRecord {
 assert_layout!(EndRecord, bindings::kexecfs_end_record, {
     count: count,
     reserved: reserved,
+});
+
+/// A mirror of `struct kexecfs_limits_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct LimitsRecord {
+    pub size: u64,
+    pub nr_inodes: u64,
+}
+
+assert_layout!(LimitsRecord, bindings::kexecfs_limits_record, {
+    size: size,
+    nr_inodes: nr_inodes,
+});
+
+/// A mirror of `struct kexecfs_inode_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct InodeRecord {
+    pub size: u64,
+    pub token: u64,
+    pub atime_sec: i64,
+    pub mtime_sec: i64,
+    pub ctime_sec: i64,
+    pub atime_nsec: u32,
+    pub mtime_nsec: u32,
+    pub ctime_nsec: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub rdev: u32,
+    pub flags: u32,
+}
+
+assert_layout!(InodeRecord, bindings::kexecfs_inode_record, {
+    size: size,
+    token: token,
+    atime_sec: atime_sec,
+    mtime_sec: mtime_sec,
+    ctime_sec: ctime_sec,
+    atime_nsec: atime_nsec,
+    mtime_nsec: mtime_nsec,
+    ctime_nsec: ctime_nsec,
+    uid: uid,
+    gid: gid,
+    mode: mode,
+    rdev: rdev,
+    flags: flags,
+});
+
+/// A mirror of `struct kexecfs_name_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct NameRecord {
+    pub parent: u32,
+    pub inode: u32,
+}
+
+assert_layout!(NameRecord, bindings::kexecfs_name_record, {
+    parent: parent,
+    inode: inode,
 });
