@@ -6,19 +6,37 @@
 //! at what it guards and never over a call out. See `registry.rs` for the order of all locks.
 
 use crate::{
+    content::Content,
+    gate::Gate,
     handover::{
         Arrived,
-        Records, //
+        Records,
+        Writer, //
     },
     name::Name,
     options::Options,
+    prepare::HandedOn,
+    sb::KexecFs,
+    space::{
+        bytes_of,
+        Space, //
+    },
     state::{
         Event,
         State, //
     },
+    tree::Tree,
 };
 use kernel::{
-    fs::File,
+    alloc::AllocError,
+    fs::{
+        file::Offset,
+        ActiveSuper,
+        File,
+        Path,
+        SuperBlock, //
+    },
+    kho::abi::kexecfs as abi,
     liveupdate::{
         Compatible,
         HeldFile,
@@ -74,6 +92,12 @@ impl Failure {
     }
 }
 
+impl From<AllocError> for Failure {
+    fn from(error: AllocError) -> Self {
+        Error::from(error).into()
+    }
+}
+
 /// Where only the errno is known, as for want of memory.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -101,6 +125,16 @@ enum Slot {
     Done(Preserved),
 }
 
+impl Slot {
+    /// How many bytes it counts for the domain's limit.
+    fn bytes(&self) -> u64 {
+        match self {
+            Slot::Pending => 0,
+            Slot::Done(preserved) => bytes_of(preserved.size, 0),
+        }
+    }
+}
+
 /// A file that was handed over: a name in `fd_restore`.
 pub(crate) struct Entry {
     pub(crate) name: Name,
@@ -121,12 +155,62 @@ impl Released {
 }
 
 /// What the lock `op` guards: the domain's dealings with LUO and KHO.
-struct Op {
-    outgoing: Option<OutgoingSession>,
-    incoming: Option<IncomingSession>,
+pub(crate) struct Op {
+    pub(crate) outgoing: Option<OutgoingSession>,
+    pub(crate) incoming: Option<IncomingSession>,
     /// What is written down for the next kernel, from `prepare` on.
-    records: Option<Records>,
-    next_token: u64,
+    pub(crate) records: Option<Records>,
+    /// The files of `data/` that are handed over as files, from `prepare` on.
+    pub(crate) handed_on: KVVec<HandedOn>,
+    pub(crate) next_token: u64,
+    /// How many files of `data/` are in the incoming session.
+    pub(crate) unopened: u32,
+}
+
+impl Op {
+    /// Retrieves a file of `data/` for good.
+    pub(crate) fn take_over(&mut self, token: u64, size: Offset) -> Result<ARef<File>> {
+        let session = self.incoming.as_ref().ok_or(EIO)?;
+        let file = session.retrieve(token)?;
+
+        if file.i_size_read() != size {
+            pr_err!("a file in data/ has another size than its record\n");
+            return Err(EIO);
+        }
+        session.finish_file(token)?;
+        self.unopened = self.unopened.saturating_sub(1);
+        Ok(file)
+    }
+
+    /// Preserves a file of `data/` whose contents were in its record, for who will write to it.
+    pub(crate) fn preserve_instead(
+        &mut self,
+        content: Arc<Content>,
+        inner: &Path,
+        held: HeldFile,
+    ) -> Result {
+        let session = self.outgoing.as_ref().ok_or(EBUSY)?;
+        let records = self.records.as_mut().ok_or(EBUSY)?;
+        let token = self.next_token;
+
+        self.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        self.next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
+        session.preserve(held, token).map_err(|(_, e)| e)?;
+        records.change_inode(content.record.load(Relaxed), |record| {
+            record.token = token;
+            record.flags |= abi::INODE_TOKEN;
+        })?;
+        content.token.store(token, Relaxed);
+        self.handed_on.push(
+            HandedOn {
+                content,
+                token,
+                inner: Some(inner.clone()),
+            },
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        Ok(())
+    }
 }
 
 /// What the lock `table` guards: all that can be looked at.
@@ -139,7 +223,11 @@ struct Table {
     /// How many of `preserved` there are, with and without their files.
     slots: u32,
     pending: u32,
+    /// Whether the domain is being prepared just now.
+    preparing: bool,
     restorable: RBTree<Name, Arc<Entry>>,
+    /// `data/` as it came, until the domain is mounted.
+    tree: Option<Arc<Tree>>,
     failure: Option<Failure>,
 }
 
@@ -169,10 +257,21 @@ pub(crate) struct Domain {
     pub(crate) name: Name,
     session: Name,
     #[pin]
-    op: Mutex<Op>,
+    pub(crate) op: Mutex<Op>,
     #[pin]
     table: Mutex<Table>,
-    /// Notified when `pending` falls.
+    /// What changes names, attributes and sizes in `data/` is inside.
+    #[pin]
+    pub(crate) changes: Gate,
+    #[pin]
+    pub(crate) space: Space,
+    /// How often preparing began or was undone: see [`Content::plan`](crate::content::Content).
+    pub(crate) prepares: Atomic<u32>,
+    walks: Atomic<u32>,
+    /// Keeps the superblock while the domain has to live on without a mount.
+    #[pin]
+    kept: Mutex<Option<ActiveSuper<KexecFs>>>,
+    /// Notified when `pending` falls, or when the domain has been prepared.
     #[pin]
     settled: CondVar,
     changed: PollCondVarBox,
@@ -188,8 +287,9 @@ impl Domain {
     /// An empty domain.
     pub(crate) fn new(name: Name) -> Result<Arc<Self>> {
         let session = name.session()?;
+        let options = Options::new()?;
 
-        Self::with(name, session, State::Normal, Options::new()?, RBTree::new())
+        Self::with(name, session, State::Normal, options, RBTree::new(), None)
     }
 
     /// A domain that the previous kernel handed over.
@@ -213,6 +313,7 @@ impl Domain {
             State::Updated,
             arrived.options,
             restorable,
+            arrived.tree,
         )
     }
 
@@ -222,11 +323,12 @@ impl Domain {
         state: State,
         options: Options,
         restorable: RBTree<Name, Arc<Entry>>,
+        tree: Option<Arc<Tree>>,
     ) -> Result<Arc<Self>> {
         let changed = PollCondVarBox::new(c"Domain::changed", kernel::static_lock_class!())?;
 
         Arc::pin_init(
-            pin_init!(Self {
+            try_pin_init!(Self {
                 name,
                 session,
                 op <- new_mutex!(
@@ -234,7 +336,9 @@ impl Domain {
                         outgoing: None,
                         incoming: None,
                         records: None,
+                        handed_on: KVVec::new(),
                         next_token: 0,
+                        unopened: 0,
                     },
                     "Domain::op"
                 ),
@@ -246,17 +350,24 @@ impl Domain {
                         preserved: RBTree::new(),
                         slots: 0,
                         pending: 0,
+                        preparing: false,
                         restorable,
+                        tree,
                         failure: None,
                     },
                     "Domain::table"
                 ),
+                changes <- Gate::new(),
+                space <- Space::new(&options),
+                prepares: Atomic::new(1),
+                walks: Atomic::new(0),
+                kept <- new_mutex!(None, "Domain::kept"),
                 settled <- new_condvar!("Domain::settled"),
                 changed,
                 messages <- Ratelimit::new(),
                 state_changes: Atomic::new(0),
                 error_changes: Atomic::new(0),
-            }),
+            }? Error),
             GFP_KERNEL_ACCOUNT,
         )
     }
@@ -286,11 +397,13 @@ impl Domain {
         &self.changed
     }
 
-    /// Whether neither a file is preserved nor one waits to be restored.
+    /// Whether no file is preserved, none waits to be restored, and `data/` is empty.
     pub(crate) fn is_empty(&self) -> bool {
+        // One is `data/` itself.
+        let data = self.space.usage().inodes > 1;
         let table = self.table.lock();
 
-        table.preserved.is_empty() && table.restorable.is_empty()
+        table.preserved.is_empty() && table.restorable.is_empty() && table.tree.is_none() && !data
     }
 
     /// Whether the domain is as a new one.
@@ -346,6 +459,40 @@ impl Domain {
         Ok(entries)
     }
 
+    // What keeps it.
+
+    /// Keeps the superblock alive without a mount.
+    pub(crate) fn keep(&self, sb: &SuperBlock<KexecFs>) {
+        let mut kept = self.kept.lock();
+
+        if kept.is_none() {
+            *kept = sb.get_active();
+        }
+    }
+
+    /// Ends [`Domain::keep`] if the state is `normal`.
+    ///
+    /// May be the end of the superblock: not under one of its locks, or inside a gate.
+    pub(crate) fn release(&self) {
+        if self.state() == State::Normal {
+            let kept = self.kept.lock().take();
+
+            drop(kept);
+        }
+    }
+
+    /// `data/` as it came, if the domain has not been mounted since.
+    pub(crate) fn tree(&self) -> Option<Arc<Tree>> {
+        self.table.lock().tree.clone()
+    }
+
+    /// Forgets the tree, which is in the superblock now.
+    pub(crate) fn forget_tree(&self) {
+        let tree = self.table.lock().tree.take();
+
+        drop(tree);
+    }
+
     // What a mount does.
 
     /// Sets the options.
@@ -365,6 +512,7 @@ impl Domain {
         if options.max_fds < table.options.max_fds && options.max_fds < table.slots {
             return Err(EINVAL);
         }
+        self.space.set_limits(&options)?;
         table.options = options;
         Ok(())
     }
@@ -401,10 +549,20 @@ impl Domain {
         table.slots = 0;
         table.options = options;
         drop(table);
+        self.space
+            .give_bytes(preserved.values().map(Slot::bytes).sum());
+        // What else counts is given back as the inodes go, with the superblock.
+        let _ = self.space.set_limits(&options);
         op.outgoing = None;
         op.next_token = 0;
+        op.unopened = 0;
+        let unopened = op.incoming.take().map(IncomingSession::finish);
+
         drop(op);
         drop((preserved, failure));
+        if let Some(Err((_, e))) = unopened {
+            return Err(e);
+        }
         Ok(())
     }
 
@@ -449,17 +607,25 @@ impl Domain {
         let size = file.file().i_size_read().try_into().map_err(Error::from)?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
-        let session = match op.outgoing.take() {
-            Some(session) => session,
-            None => OutgoingSession::create(self.session.as_c_str())
-                .map_err(|e| Failure::new(e, "no LUO session can be had"))?,
-        };
-        let result = session.preserve(file, token);
+        let bytes = bytes_of(size, 0);
 
-        op.outgoing = Some(session);
+        self.space
+            .take_bytes(bytes)
+            .map_err(|e| Failure::new(e, "size= bytes are held"))?;
+        let result = match self.make_session(&mut op) {
+            Ok(session) => session.preserve(file, token),
+            Err(failure) => {
+                self.space.give_bytes(bytes);
+                drop(op);
+                // Without the lock: it may be the last reference to the file.
+                drop(file);
+                return Err(failure);
+            }
+        };
         let compatible = match result {
             Ok(compatible) => compatible,
             Err((file, e)) => {
+                self.space.give_bytes(bytes);
                 self.drop_empty_session(&mut op);
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
@@ -513,19 +679,24 @@ impl Domain {
         table.slots -= 1;
         let node = table.preserved.remove_node(name);
         drop(table);
-        drop(node);
+        if let Some(node) = node {
+            let (_, slot) = node.to_key_value();
+
+            self.space.give_bytes(slot.bytes());
+        }
         self.drop_empty_session(&mut op);
         Ok(())
     }
 
     /// Destroys a session that holds no file any more.
-    fn drop_empty_session(&self, op: &mut Op) {
-        let used = self
-            .table
-            .lock()
-            .preserved
-            .values()
-            .any(|slot| matches!(slot, Slot::Done(_)));
+    pub(crate) fn drop_empty_session(&self, op: &mut Op) {
+        let used = !op.handed_on.is_empty()
+            || self
+                .table
+                .lock()
+                .preserved
+                .values()
+                .any(|slot| matches!(slot, Slot::Done(_)));
 
         if !used {
             op.outgoing = None;
@@ -552,7 +723,7 @@ impl Domain {
     }
 
     /// Releases an entry for good.
-    pub(crate) fn release(&self, entry: &Entry) -> Result<(), Failure> {
+    pub(crate) fn release_entry(&self, entry: &Entry) -> Result<(), Failure> {
         let op = self.op.lock();
 
         if entry.is_released() {
@@ -576,102 +747,198 @@ impl Domain {
         Ok(())
     }
 
-    /// Carries out an event.
+    /// Finishes the domain: releases the files that were handed over and not restored.
     ///
-    /// Returns the files that it released. Their names have to be removed outside the gate: who
-    /// reads the directory keeps its lock as long as it likes.
-    pub(crate) fn event(&self, event: Event) -> Result<Released, Failure> {
-        let mut released = RBTree::new();
-        {
+    /// Returns them. Their names have to be removed outside the gate: who reads the directory keeps
+    /// its lock as long as it likes.
+    pub(crate) fn finish(&self) -> Result<Released, Failure> {
+        let released = {
             let mut op = self.op.lock();
-            let next = self
-                .state()
-                .after(event)
-                .map_err(|e| Failure::new(e, "the state forbids it"))?;
+            let next = self.after(Event::Finish)?;
 
-            match event {
-                Event::Prepare => op.records = Some(self.write_down(&op)?),
-                Event::Cancel => op.records = None,
-                Event::Finish => {
-                    Self::finish(&mut op)?;
-                    released = core::mem::take(&mut self.table.lock().restorable);
-                    for entry in released.values() {
-                        entry.released.store(true, Relaxed);
-                    }
-                }
+            self.finish_files(&mut op)?;
+            let mut table = self.table.lock();
+            let released = core::mem::take(&mut table.restorable);
+
+            for entry in released.values() {
+                entry.released.store(true, Relaxed);
             }
-            self.table.lock().state = next;
-        }
+            table.state = next;
+            released
+        };
+
         self.state_has_changed();
         Ok(Released(released))
     }
 
-    fn finish(op: &mut Op) -> Result<(), Failure> {
+    /// The state that `event` leads to, if nothing forbids it.
+    pub(crate) fn after(&self, event: Event) -> Result<State, Failure> {
+        let table = self.table.lock();
+
+        if table.preparing {
+            return Err(Failure::new(EBUSY, "it is being prepared"));
+        }
+        table
+            .state
+            .after(event)
+            .map_err(|e| Failure::new(e, "the state forbids it"))
+    }
+
+    /// Finishes the session, but for files of `data/` that nobody opened yet.
+    fn finish_files(&self, op: &mut Op) -> Result<(), Failure> {
+        let failure = |e| Failure::new(e, "LUO could not finish it");
         let Some(session) = op.incoming.take() else {
             return Ok(());
         };
 
-        session.finish().map_err(|(session, e)| {
-            op.incoming = Some(session);
-            Failure::new(e, "LUO could not finish it")
-        })
+        if op.unopened == 0 {
+            return session.finish().map_err(|(session, e)| {
+                op.incoming = Some(session);
+                failure(e)
+            });
+        }
+        let result = self.restorable().and_then(|entries| {
+            entries
+                .iter()
+                .try_for_each(|entry| session.finish_file(entry.token))
+        });
+
+        op.incoming = Some(session);
+        result.map_err(failure)
     }
 
-    /// Writes the domain down for the next kernel.
-    fn write_down(&self, op: &Op) -> Result<Records, Failure> {
-        if let Some(failure) = self.table.lock().pending_failure() {
+    /// Writes the records of the domain itself and of the files in `fd_preserve`.
+    pub(crate) fn write_files(&self, writer: &mut Writer<'_>) -> Result {
+        let table = self.table.lock();
+        let files = table
+            .preserved
+            .iter()
+            .filter_map(|(name, slot)| match slot {
+                Slot::Pending => None,
+                Slot::Done(preserved) => Some((name, preserved.token, preserved.size)),
+            });
+
+        writer.domain(&self.name, Some(&self.session), &table.options, files)
+    }
+
+    // What preparing does, see `prepare.rs`.
+
+    /// Reserves the domain for who prepares it.
+    pub(crate) fn begin_preparing(&self) -> Result<(), Failure> {
+        let _op = self.op.lock();
+
+        self.after(Event::Prepare)?;
+        let mut table = self.table.lock();
+
+        if let Some(failure) = table.pending_failure() {
             return Err(failure);
         }
-        let session = op.outgoing.as_ref().map(|_| &self.session);
+        table.preparing = true;
+        Ok(())
+    }
 
-        // Under `op` no file comes or goes, but for names that are given up.
-        Records::new(|writer| {
-            let table = self.table.lock();
-            let files = table
-                .preserved
-                .iter()
-                .filter_map(|(name, slot)| match slot {
-                    Slot::Pending => None,
-                    Slot::Done(preserved) => Some((name, preserved.token, preserved.size)),
-                });
+    /// Ends what [`Domain::begin_preparing`] began, in the state `next` if there is one.
+    pub(crate) fn end_preparing(&self, next: Option<State>) {
+        let mut table = self.table.lock();
 
-            writer.domain(&self.name, session, &table.options, files)
-        })
-        .map_err(|e| Failure::new(e, "it could not be written down"))
+        table.preparing = false;
+        if let Some(next) = next {
+            table.state = next;
+        }
+        drop(table);
+        self.settled.notify_all();
+        if next.is_some() {
+            self.state_has_changed();
+        }
+    }
+
+    /// Sets the state.
+    pub(crate) fn set_state(&self, next: State) {
+        self.table.lock().state = next;
+        self.state_has_changed();
+    }
+
+    /// Waits while the domain is being prepared.
+    pub(crate) fn wait_until_prepared(&self) -> Result {
+        let mut table = self.table.lock();
+
+        while table.preparing {
+            if self.settled.wait_interruptible(&mut table) {
+                return Err(ERESTARTSYS);
+            }
+        }
+        Ok(())
+    }
+
+    /// Which prepare the plans for files of `data/` are of.
+    pub(crate) fn prepares(&self) -> u32 {
+        self.prepares.load(Relaxed)
+    }
+
+    /// Another number for each walk through `data/`.
+    pub(crate) fn next_walk(&self) -> u32 {
+        self.walks.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Creates the outgoing session unless there is one.
+    pub(crate) fn make_session<'a>(&self, op: &'a mut Op) -> Result<&'a OutgoingSession, Failure> {
+        let session = match op.outgoing.take() {
+            Some(session) => session,
+            None => OutgoingSession::create(self.session.as_c_str())
+                .map_err(|e| Failure::new(e, "no LUO session can be had"))?,
+        };
+
+        Ok(op.outgoing.insert(session))
+    }
+
+    /// Gives up a file of `data/` that nobody opened.
+    ///
+    /// A superblock that could not be filled gives nothing up: the next one gets it.
+    pub(crate) fn give_up(&self, token: u64) {
+        if self.tree().is_some() {
+            return;
+        }
+        let mut op = self.op.lock();
+
+        op.unopened = op.unopened.saturating_sub(1);
+        // If a reboot is under way it ends with this kernel, or at the latest with the domain.
+        if let Some(session) = &op.incoming {
+            let _ = session.finish_file(token);
+        }
     }
 
     // What a reboot does, behind the shut gate.
 
-    /// Freezes the domain for a reboot, and prepares it if nobody did.
+    /// Marks the domain, which is prepared, as frozen by a reboot.
     ///
-    /// Waits for files that are just being preserved; what is left of `patience` then is for the
-    /// next domain. Returns whether it was prepared here. A domain that nobody finished keeps what
-    /// is known of itself; the files that were handed over to it end with this kernel.
-    pub(crate) fn freeze(&self, patience: &mut Jiffies) -> Result<bool, Failure> {
-        self.settle(patience)?;
-
-        let mut op = self.op.lock();
-        let before = self.state();
-        let written = match before {
-            State::Normal | State::Updated => {
-                op.records = Some(self.write_down(&op)?);
-                true
-            }
-            State::Prepared | State::Frozen => false,
-        };
+    /// `before` is the state to which it goes back if the kexec fails.
+    pub(crate) fn set_frozen(&self, before: State) {
         let mut table = self.table.lock();
 
         table.before_reboot = before;
         table.state = State::Frozen;
         drop(table);
-        drop(op);
         self.state_has_changed();
-        Ok(written)
     }
 
-    /// Whether files that were handed over end with this kernel, as nobody finished the domain.
+    /// Goes back to what the domain was before [`Domain::set_frozen`], and returns that, if a
+    /// reboot has frozen it.
+    pub(crate) fn set_thawed(&self) -> Option<State> {
+        let mut table = self.table.lock();
+
+        if table.state != State::Frozen {
+            return None;
+        }
+        table.state = table.before_reboot;
+        Some(table.state)
+    }
+
+    /// Whether files that were handed over end with this kernel, as nobody finished the domain or
+    /// mounted it.
     pub(crate) fn loses_files(&self) -> bool {
-        !self.table.lock().restorable.is_empty()
+        let table = self.table.lock();
+
+        !table.restorable.is_empty() || table.tree.is_some()
     }
 
     /// Calls `f` with what is written down for the next kernel.
@@ -679,30 +946,11 @@ impl Domain {
         f(self.op.lock().records.as_ref().ok_or(EINVAL)?)
     }
 
-    /// Undoes [`Domain::freeze`].
-    pub(crate) fn thaw(&self) {
-        {
-            let mut op = self.op.lock();
-            let mut table = self.table.lock();
-
-            if table.state != State::Frozen {
-                return;
-            }
-            table.state = table.before_reboot;
-            let prepared = table.state == State::Prepared;
-            drop(table);
-            if !prepared {
-                op.records = None;
-            }
-        }
-        self.state_has_changed();
-    }
-
     /// Waits for the files that are being preserved, as long as `patience` lasts.
-    fn settle(&self, patience: &mut Jiffies) -> Result<(), Failure> {
+    pub(crate) fn settle(&self, patience: &mut Jiffies) -> Result<(), Failure> {
         let mut table = self.table.lock();
 
-        while table.pending != 0 && *patience != 0 {
+        while (table.pending != 0 || table.preparing) && *patience != 0 {
             use kernel::sync::CondVarTimeoutResult as Woken;
 
             *patience = match self
@@ -713,6 +961,9 @@ impl Domain {
                 Woken::Signal { .. } => return Err(Failure::new(EINTR, "a signal came")),
                 Woken::Timeout => 0,
             };
+        }
+        if table.preparing {
+            return Err(Failure::new(EBUSY, "it is still being prepared"));
         }
         table.pending_failure().map_or(Ok(()), Err)
     }
@@ -731,6 +982,7 @@ impl Domain {
                 for name in lost.keys() {
                     pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
                 }
+                self.check_contents(RBTree::new());
                 return Ok(());
             }
             Err(e) => return Err(e),
@@ -738,9 +990,29 @@ impl Domain {
         let mut tokens = KVVec::new();
 
         session.for_each_file(&mut |token, _| Ok(tokens.push(token, GFP_KERNEL)?))?;
+        let mut in_tree = RBTree::new();
+
+        if let Some(tree) = self.tree() {
+            for token in tree.tokens() {
+                in_tree.try_create_and_insert(token, (), GFP_KERNEL)?;
+            }
+        }
+        let mut files = KVVec::new();
+        let mut unopened = 0;
+
+        for &token in &tokens {
+            if in_tree.remove(&token).is_some() {
+                unopened += 1;
+            } else {
+                files.push(token, GFP_KERNEL)?;
+            }
+        }
+        self.check_contents(in_tree);
         let old = core::mem::take(&mut self.table.lock().restorable);
-        let there = self.intersect(&old, &tokens)?;
+        let there = self.intersect(&old, &files)?;
         let mut op = self.op.lock();
+
+        op.unopened = unopened;
 
         // Nothing needs it, but a token then means one file over many kexecs.
         op.next_token = tokens
@@ -751,6 +1023,18 @@ impl Domain {
         op.incoming = Some(session);
         self.table.lock().restorable = there;
         Ok(())
+    }
+
+    /// Says how many files of `data/` have no contents: to open them gives an error.
+    fn check_contents(&self, lost: RBTree<u64, ()>) {
+        let lost = lost.keys().count();
+
+        if lost != 0 {
+            pr_err!(
+                "{}: LUO lacks the contents of {lost} files in data/\n",
+                self.name
+            );
+        }
     }
 
     /// Returns the files that there are: those of `old` that `tokens` has, and a name for each
@@ -813,7 +1097,7 @@ impl Domain {
     }
 
     /// Wakes who polls `state`.
-    fn state_has_changed(&self) {
+    pub(crate) fn state_has_changed(&self) {
         self.state_changes.add(1, Relaxed);
         self.changed.notify_all();
     }

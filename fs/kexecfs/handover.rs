@@ -7,7 +7,14 @@
 
 use crate::{
     name::Name,
-    options::Options, //
+    options::{
+        Limit,
+        Options, //
+    },
+    tree::{
+        Index,
+        Tree, //
+    },
 };
 use kernel::{
     kho::{
@@ -24,6 +31,7 @@ use kernel::{
     },
     prelude::*,
     rbtree::RBTree,
+    sync::Arc,
     task::{
         Kgid,
         Kuid, //
@@ -117,6 +125,22 @@ impl Records {
         })
     }
 
+    /// Changes the record of an inode of `data/` that [`Writer::inode`] has written at `at`.
+    pub(crate) fn change_inode(
+        &mut self,
+        at: usize,
+        f: impl FnOnce(&mut abi::InodeRecord),
+    ) -> Result {
+        let (inode, _) = self
+            .stream
+            .get_mut(at..)
+            .and_then(|rest| abi::InodeRecord::mut_from_prefix(rest).ok())
+            .ok_or(EIO)?;
+
+        f(inode);
+        Ok(())
+    }
+
     /// The entry for it in the index.
     pub(crate) fn entry(&self) -> Result<abi::Domain> {
         Ok(abi::Domain {
@@ -194,6 +218,31 @@ impl<'a> Writer<'a> {
 
             self.record(abi::RECORD_FILE, &[file.as_bytes(), name])?;
         }
+        let limits = abi::LimitsRecord {
+            size: options.size.to_record(),
+            nr_inodes: options.nr_inodes.to_record(),
+        };
+
+        self.record(abi::RECORD_LIMITS, &[limits.as_bytes()])
+    }
+
+    /// Writes an inode of `data/` with what follows it, and returns where the record lies.
+    pub(crate) fn inode(&mut self, inode: &abi::InodeRecord, rest: &[u8]) -> Result<usize> {
+        let at = self.len + size_of::<abi::Record>();
+
+        self.record(abi::RECORD_INODE, &[inode.as_bytes(), rest])?;
+        Ok(at)
+    }
+
+    /// Writes a name in `data/`.
+    pub(crate) fn name(&mut self, parent: u32, inode: u32, name: &[u8]) -> Result {
+        let record = abi::NameRecord { parent, inode };
+
+        self.record(abi::RECORD_NAME, &[record.as_bytes(), name])
+    }
+
+    /// Writes the end.
+    pub(crate) fn end(&mut self) -> Result {
         let end = abi::EndRecord {
             count: self.records,
             ..Default::default()
@@ -249,6 +298,7 @@ pub(crate) struct Arrived {
     pub(crate) session: Option<Name>,
     pub(crate) options: Options,
     pub(crate) files: RBTree<Name, File>,
+    pub(crate) tree: Option<Arc<Tree>>,
 }
 
 /// Why a domain can't be read.
@@ -343,7 +393,16 @@ fn read_domain(entry: &abi::Domain) -> Result<Arrived, Unreadable> {
         .and_then(|len| area.get(..len))
         .ok_or_else(|| unreadable("its stream has another length than its memory", EIO))?;
 
-    Reader::new(stream).domain()
+    let len = stream.len();
+    let (mut arrived, index) = Reader::new(stream).domain()?;
+
+    if !index.is_empty() {
+        let tree = Arc::new(Tree::new(area, len, index), GFP_KERNEL)
+            .map_err(|e| unreadable("no memory", e.into()))?;
+
+        arrived.tree = Some(tree);
+    }
+    Ok(arrived)
 }
 
 /// Reads the records of one domain.
@@ -362,11 +421,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn domain(mut self) -> Result<Arrived, Unreadable> {
+    fn domain(mut self) -> Result<(Arrived, Index), Unreadable> {
         let mut arrived = None;
+        let mut index = Index::default();
 
-        match self.records(&mut arrived) {
-            Ok(()) => arrived.ok_or(Unreadable {
+        match self.records(&mut arrived, &mut index) {
+            Ok(()) => arrived.map(|arrived| (arrived, index)).ok_or(Unreadable {
                 name: None,
                 why: "it has no record of the domain",
                 at: 0,
@@ -382,7 +442,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads up to the end of the stream; what was read of the domain until then is in `arrived`.
-    fn records(&mut self, arrived: &mut Option<Arrived>) -> Result<(), (&'static str, Error)> {
+    fn records(
+        &mut self,
+        arrived: &mut Option<Arrived>,
+        index: &mut Index,
+    ) -> Result<(), (&'static str, Error)> {
         // Every token has a file of its own.
         let mut tokens = RBTree::new();
 
@@ -411,7 +475,21 @@ impl<'a> Reader<'a> {
                 }
                 (_, None) => return Err(("its first record is not that of the domain", EIO)),
                 (abi::RECORD_FILE, Some(arrived)) => file(payload, arrived, &mut tokens)?,
-                (abi::RECORD_END, Some(_)) => return self.end(payload, rest.len() - padded.len()),
+                (abi::RECORD_LIMITS, Some(arrived)) => limits(payload, arrived)?,
+                (abi::RECORD_INODE, Some(_)) => {
+                    let at = self.at + size_of::<abi::Record>();
+
+                    if let Some(token) = index.add_inode(payload, at)? {
+                        new_token(token, &mut tokens)?;
+                    }
+                }
+                (abi::RECORD_NAME, Some(_)) => {
+                    index.add_name(payload, self.at + size_of::<abi::Record>())?;
+                }
+                (abi::RECORD_END, Some(_)) => {
+                    self.end(payload, rest.len() - padded.len())?;
+                    return index.check();
+                }
                 _ if header.flags & abi::RECORD_MUST_UNDERSTAND != 0 => {
                     return Err(("a record has a type that this kernel doesn't know", EIO));
                 }
@@ -467,6 +545,8 @@ fn domain(payload: &[u8]) -> Result<Arrived, (&'static str, Error)> {
             gid: Kgid::from_val(record.gid)?,
             mode,
             max_fds: record.max_fds,
+            size: Limit::DEFAULT,
+            nr_inodes: Limit::DEFAULT,
         })
     };
 
@@ -475,6 +555,7 @@ fn domain(payload: &[u8]) -> Result<Arrived, (&'static str, Error)> {
         session,
         options: options().ok_or(("the owner or mode of the domain is illegal", EIO))?,
         files: RBTree::new(),
+        tree: None,
     })
 }
 
@@ -501,16 +582,31 @@ fn file(
     if arrived.files.get(&name).is_some() {
         return Err(("two files have the same name", EIO));
     }
-    let twice = tokens
-        .try_create_and_insert(record.token, (), GFP_KERNEL)
-        .map_err(|e| ("no memory", e))?;
-    if twice.is_some() {
-        return Err(("two files have the same token", EIO));
-    }
+    new_token(record.token, tokens)?;
     arrived
         .files
         .try_create_and_insert(name, file, GFP_KERNEL)
         .map_err(|e| ("no memory", e))?;
+    Ok(())
+}
+
+fn new_token(token: u64, tokens: &mut RBTree<u64, ()>) -> Result<(), (&'static str, Error)> {
+    let twice = tokens
+        .try_create_and_insert(token, (), GFP_KERNEL)
+        .map_err(|e| ("no memory", e))?;
+
+    match twice {
+        Some(_) => Err(("two files have the same token", EIO)),
+        None => Ok(()),
+    }
+}
+
+fn limits(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, Error)> {
+    let record = abi::LimitsRecord::ref_from_bytes(payload)
+        .map_err(|_| ("the record of the limits has another length", EIO))?;
+
+    arrived.options.size = Limit::from_record(record.size);
+    arrived.options.nr_inodes = Limit::from_record(record.nr_inodes);
     Ok(())
 }
 
@@ -603,9 +699,11 @@ mod tests {
         let options = Options::new()?;
         let (ram, tail) = (Name::of_file(b"ram of vm")?, Name::of_file(b"\xc3\xa4")?);
         let files = [(&ram, 3, 4096), (&tail, u64::MAX, 0)];
-        let stream =
-            stream(|writer| writer.domain(&name, Some(&session), &options, files.into_iter()))?;
-        let Ok(arrived) = Reader::new(&stream).domain() else {
+        let stream = stream(|writer| {
+            writer.domain(&name, Some(&session), &options, files.into_iter())?;
+            writer.end()
+        })?;
+        let Ok((arrived, _)) = Reader::new(&stream).domain() else {
             return Err(EIO);
         };
 
@@ -624,8 +722,11 @@ mod tests {
     fn a_domain_without_files_has_no_session() -> Result {
         let name = Name::of_domain(b"vm1")?;
         let options = Options::new()?;
-        let stream = stream(|writer| writer.domain(&name, None, &options, core::iter::empty()))?;
-        let arrived = Reader::new(&stream).domain().map_err(|e| e.error)?;
+        let stream = stream(|writer| {
+            writer.domain(&name, None, &options, core::iter::empty())?;
+            writer.end()
+        })?;
+        let (arrived, _) = Reader::new(&stream).domain().map_err(|e| e.error)?;
 
         assert!(arrived.session.is_none() && arrived.files.is_empty());
         Ok(())

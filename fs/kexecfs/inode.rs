@@ -3,6 +3,10 @@
 //! The tree of a domain, and its files `state` and `error`.
 
 use crate::{
+    data::{
+        make_data,
+        Item, //
+    },
     domain::{
         Domain,
         Entry,
@@ -72,6 +76,8 @@ pub(crate) enum Node {
     Control,
     /// `fd_restore/NAME`.
     Entry(Arc<Entry>),
+    /// `data/` or what is in it.
+    Data(Item),
 }
 
 const STATE: &CStr = c"state";
@@ -123,7 +129,7 @@ pub(crate) fn make_tree(
             .start_creating(entry.name.as_c_str())?
             .make_persistent(inode)?;
     }
-    Ok(())
+    make_data(sb, root, options, sb.info().tree().as_ref())
 }
 
 /// Tells those who watch the file `name` of a mounted domain that it has changed.
@@ -154,8 +160,8 @@ pub(crate) fn new_root<'a>(
     let mut root = NewInode::new(sb, Mode::dir(options.mode), node)?;
 
     root.set_owner(options.uid, options.gid);
-    // Its name, its "." and the ".." of fd_restore.
-    root.set_nlink(3);
+    // Its name, its "." and the ".." of fd_restore and data.
+    root.set_nlink(4);
     root.set_inode_ops(InodeOps::dir::<Root>());
     root.set_file_ops(FileOps::simple_dir());
     Ok(root)
@@ -252,7 +258,7 @@ impl InodeOperations for RestoreDir {
         };
         let sb = inode.sb();
 
-        inside(|| sb.info().release(entry))
+        inside(|| sb.info().release_entry(entry))
             .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
         succeeded(sb);
         unlink.simple_unlink()
@@ -430,17 +436,22 @@ impl FileOperations for StateFile {
                 e,
                 "no event, which are: prepare, cancel, finish",
             )),
-            (Ok(()), Ok(event)) => inside(|| domain.event(event)),
+            (Ok(()), Ok(Event::Prepare)) => domain.prepare(file.sb()).map(|()| None),
+            (Ok(()), Ok(Event::Cancel)) => inside(|| domain.cancel()).map(|()| None),
+            (Ok(()), Ok(Event::Finish)) => inside(|| domain.finish()).map(Some),
         };
         let sb = file.sb();
         let released = result.map_err(|failure| report(sb, failure))?;
+
+        // Outside the gate, as what follows.
+        domain.release();
         let fd_restore = sb
             .root()
             .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
 
         // Outside the gate: who reads the directory keeps its lock as long as it likes. A name that
         // stays for want of memory gives ESTALE.
-        if let Some(Ok(fd_restore)) = fd_restore {
+        if let (Some(Ok(fd_restore)), Some(released)) = (fd_restore, released) {
             for name in released.names() {
                 fd_restore.remove_by_name(name.as_c_str());
             }

@@ -4,6 +4,8 @@
 //!
 //! Every mount is one preservation domain. `super.rs` mounts it, `inode.rs` makes its tree,
 //! `preserve.rs` takes descriptors and gives them back, `domain.rs` is what all these act on.
+//! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
+//! files; `prepare.rs` makes a domain ready for the kexec.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
 //! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are
 //! the words that a user writes.
@@ -12,14 +14,21 @@
 
 #![forbid(unsafe_code)]
 
+mod content;
+mod data;
 mod domain;
+mod gate;
 mod handover;
 mod inode;
 mod name;
 mod options;
+mod prepare;
 mod preserve;
 mod registry;
+mod regular;
+mod space;
 mod state;
+mod tree;
 
 #[path = "super.rs"]
 mod sb;

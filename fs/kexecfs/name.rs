@@ -39,6 +39,15 @@ impl Name {
         Self::new(name, |c| c >= b' ' && c != 0x7f)
     }
 
+    /// Checks a name in `data/`, which may have any character but a slash.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is empty or too long, "." or "..", or has a slash or a zero.
+    pub(crate) fn of_entry(name: &[u8]) -> Result<Self> {
+        Self::new(name, |_| true)
+    }
+
     /// Checks the name of a domain.
     ///
     /// # Errors

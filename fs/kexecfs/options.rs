@@ -6,12 +6,14 @@ use kernel::{
     fmt,
     fs::{
         param::{
+            totalram_pages,
             Spec,
             Table,
             Value, //
         },
         Mode, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     task::{
         Kgid,
@@ -23,13 +25,17 @@ const UID: u8 = 0;
 const GID: u8 = 1;
 const MODE: u8 = 2;
 const MAX_FDS: u8 = 3;
+const SIZE: u8 = 4;
+const NR_INODES: u8 = 5;
 
 /// The options by name and type.
-pub(crate) static PARAMETERS: Table<4> = Table::new([
+pub(crate) static PARAMETERS: Table<6> = Table::new([
     Spec::uid(c"uid", UID),
     Spec::gid(c"gid", GID),
     Spec::u32oct(c"mode", MODE),
     Spec::u32(c"max_fds", MAX_FDS),
+    Spec::size(c"size", SIZE),
+    Spec::number(c"nr_inodes", NR_INODES),
 ]);
 
 /// The options of a domain.
@@ -43,11 +49,63 @@ pub(crate) struct Options {
     pub(crate) mode: u16,
     /// How many files can be preserved at the same time.
     pub(crate) max_fds: u32,
+    /// How many bytes the domain may hold.
+    pub(crate) size: Limit,
+    /// How many entries `data/` may have.
+    pub(crate) nr_inodes: Limit,
+}
+
+/// A limit that depends on the memory of the machine unless it is given.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(u64);
+
+impl Limit {
+    /// What holds where a mount gives nothing.
+    pub(crate) const DEFAULT: Self = Self(0);
+    const NONE: Self = Self(u64::MAX);
+
+    /// A limit as a mount gives it, where 0 means that there is none.
+    fn given(limit: u64) -> Self {
+        if limit == 0 {
+            Self::NONE
+        } else {
+            Self(limit)
+        }
+    }
+
+    /// The limit as the record of it has it: 0 for the default, all bits set for none.
+    pub(crate) fn from_record(limit: u64) -> Self {
+        Self(limit)
+    }
+
+    /// For the record: see [`Limit::from_record`].
+    pub(crate) fn to_record(self) -> u64 {
+        self.0
+    }
+
+    /// The limit where `default` is that of this machine.
+    fn or(self, default: u64) -> u64 {
+        if self == Self::DEFAULT {
+            default
+        } else {
+            self.0
+        }
+    }
 }
 
 impl Options {
     const MODE: u16 = 0o755;
     const MAX_FDS: u32 = 1024;
+
+    /// How many bytes the domain may hold: like a tmpfs, half of the memory by default.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        self.size.or(totalram_pages() / 2 * PAGE_SIZE as u64)
+    }
+
+    /// How many entries `data/` may have: by default, half as many as there are pages of memory.
+    pub(crate) fn max_inodes(&self) -> u64 {
+        self.nr_inodes.or(totalram_pages() / 2)
+    }
 
     /// What holds where a mount gives nothing.
     ///
@@ -60,6 +118,8 @@ impl Options {
             gid: Kgid::from_val(0).ok_or(EINVAL)?,
             mode: Self::MODE,
             max_fds: Self::MAX_FDS,
+            size: Limit::DEFAULT,
+            nr_inodes: Limit::DEFAULT,
         })
     }
 }
@@ -79,6 +139,17 @@ impl fmt::Display for Options {
         if self.max_fds != Self::MAX_FDS {
             write!(f, ",max_fds={}", self.max_fds)?;
         }
+        match self.size {
+            Limit::DEFAULT => {}
+            Limit::NONE => write!(f, ",size=0")?,
+            Limit(size) if size % 1024 == 0 => write!(f, ",size={}k", size / 1024)?,
+            Limit(size) => write!(f, ",size={size}")?,
+        }
+        match self.nr_inodes {
+            Limit::DEFAULT => {}
+            Limit::NONE => write!(f, ",nr_inodes=0")?,
+            Limit(inodes) => write!(f, ",nr_inodes={inodes}")?,
+        }
         Ok(())
     }
 }
@@ -90,6 +161,8 @@ pub(crate) struct Given {
     gid: Option<Kgid>,
     mode: Option<u16>,
     max_fds: Option<u32>,
+    size: Option<Limit>,
+    nr_inodes: Option<Limit>,
 }
 
 impl Given {
@@ -111,6 +184,15 @@ impl Given {
                 self.mode = Some(mode);
             }
             (MAX_FDS, Value::U32(max_fds)) => self.max_fds = Some(max_fds),
+            (SIZE, Value::Number(size)) => {
+                // In whole pages, as the files that count.
+                let size = size
+                    .checked_next_multiple_of(PAGE_SIZE as u64)
+                    .ok_or(EINVAL)?;
+
+                self.size = Some(Limit::given(size));
+            }
+            (NR_INODES, Value::Number(inodes)) => self.nr_inodes = Some(Limit::given(inodes)),
             _ => return Err(EINVAL),
         }
         Ok(())
@@ -123,6 +205,8 @@ impl Given {
             gid: self.gid.unwrap_or(options.gid),
             mode: self.mode.unwrap_or(options.mode),
             max_fds: self.max_fds.unwrap_or(options.max_fds),
+            size: self.size.unwrap_or(options.size),
+            nr_inodes: self.nr_inodes.unwrap_or(options.nr_inodes),
         }
     }
 }
@@ -162,7 +246,8 @@ mod tests {
     #[test]
     fn a_value_of_another_type_is_einval() {
         assert!(Given::default().set(UID, Value::U32(0)) == Err(EINVAL));
-        assert!(Given::default().set(MAX_FDS + 1, Value::U32(0)) == Err(EINVAL));
+        assert!(Given::default().set(SIZE, Value::U32(0)) == Err(EINVAL));
+        assert!(Given::default().set(NR_INODES + 1, Value::U32(0)) == Err(EINVAL));
     }
 
     #[test]
@@ -172,8 +257,14 @@ mod tests {
         let mut given = given(0o750, 7)?;
         given.set(UID, Value::Uid(Kuid::from_val(1000).ok_or(EINVAL)?))?;
         given.set(GID, Value::Gid(Kgid::from_val(1001).ok_or(EINVAL)?))?;
-        let shown = CString::try_from_fmt(fmt!("{}", given.over(Options::new()?)))?;
-        assert!(shown.to_bytes() == b",uid=1000,gid=1001,mode=750,max_fds=7");
+        given.set(SIZE, Value::Number(1_048_577))?;
+        given.set(NR_INODES, Value::Number(0))?;
+        let options = given.over(Options::new()?);
+        let shown = CString::try_from_fmt(fmt!("{options}"))?;
+        assert!(
+            shown.to_bytes() == b",uid=1000,gid=1001,mode=750,max_fds=7,size=1028k,nr_inodes=0"
+        );
+        assert!(options.max_bytes() == 1028 * 1024 && options.max_inodes() == u64::MAX);
         Ok(())
     }
 }

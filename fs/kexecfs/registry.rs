@@ -24,39 +24,39 @@ use crate::{
         Domain,
         Failure, //
     },
+    gate::Gate,
     handover::{
         self,
         Root, //
     },
     inode::tell_watchers,
     name::Name,
+    sb::{
+        KexecFs,
+        KEXECFS, //
+    },
     state::State, //
 };
 use kernel::{
+    fs::ActiveSuper,
     kho::abi::kexecfs as abi,
     liveupdate::{
         self,
         RebootNotifier,
         SessionOwner, //
     },
-    new_condvar, new_mutex, new_srcu,
+    new_condvar, new_mutex,
     prelude::*,
     rbtree::{
         RBTree,
         RBTreeNode, //
     },
     sync::{
-        atomic::{
-            Atomic,
-            Full,
-            Relaxed, //
-        },
         srcu,
         Arc,
         CondVar,
         Mutex,
-        SetOnce,
-        Srcu, //
+        SetOnce, //
     },
     time::{
         msecs_to_jiffies,
@@ -94,10 +94,9 @@ struct Slot {
 /// All domains.
 #[pin_data]
 pub(crate) struct Registry {
-    /// Set while a reboot is under way.
-    shut: Atomic<bool>,
+    /// Shut while a reboot is under way.
     #[pin]
-    inside: Srcu,
+    gate: Gate,
     #[pin]
     domains: Mutex<RBTree<Name, Slot>>,
     /// Notified when a domain has been dropped.
@@ -114,8 +113,7 @@ impl Registry {
     pub(crate) fn start() -> Result {
         let registry = Arc::pin_init(
             try_pin_init!(Self {
-                shut: Atomic::new(false),
-                inside <- new_srcu!("Registry::inside"),
+                gate <- Gate::new(),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 root <- new_mutex!(Root::add()?, "Registry::root"),
@@ -182,21 +180,7 @@ impl Registry {
     ///
     /// `EBUSY` if a reboot is under way.
     pub(crate) fn enter(&self) -> Result<srcu::Guard<'_>> {
-        let guard = self.inside.read_lock();
-
-        if self.shut.load(Relaxed) {
-            return Err(EBUSY);
-        }
-        Ok(guard)
-    }
-
-    fn shut_gate(&self) {
-        self.shut.xchg(true, Full);
-        self.inside.synchronize();
-    }
-
-    fn open_gate(&self) {
-        self.shut.xchg(false, Full);
+        self.gate.enter()
     }
 
     // Mounts.
@@ -330,6 +314,7 @@ impl Registry {
     /// The list of domains is taken after the gate was shut: see `drop_unused`.
     fn freeze(&self, handover: bool) -> Result {
         let domains = self.domains()?;
+        let supers = active_supers(domains.len())?;
         let mut patience = msecs_to_jiffies(PATIENCE_MSECS);
 
         if !handover {
@@ -339,8 +324,11 @@ impl Registry {
 
         for domain in &domains {
             let start = Instant::<Monotonic>::now();
+            let sb = supers
+                .iter()
+                .find(|sb| core::ptr::eq(&*sb.info(), &**domain));
             let prepared = domain
-                .freeze(&mut patience)
+                .freeze(sb.map(|sb| &**sb), &mut patience)
                 .map_err(|failure| refuse(domain, failure))?;
 
             domain.with_records(|records| {
@@ -358,7 +346,8 @@ impl Registry {
         self.root.lock().seal(&index)?;
         for domain in domains.iter().filter(|domain| domain.loses_files()) {
             pr_warn!(
-                "{}: nobody finished it: this kexec loses the files in fd_restore\n",
+                "{}: nobody finished it: this kexec loses the files in fd_restore, \
+                 and data/ if nobody mounted it\n",
                 domain.name
             );
         }
@@ -385,7 +374,7 @@ impl Registry {
                 domain.thaw();
             }
         }
-        self.open_gate();
+        self.gate.open();
         self.drop_unused(None);
         tell_watchers();
     }
@@ -408,6 +397,22 @@ impl Slot {
 
         (unused && (self.users == 0 || !domain.is_new())).then(|| domain.clone())
     }
+}
+
+/// The superblocks of all domains, so that they live on meanwhile.
+fn active_supers(domains: usize) -> Result<KVVec<ActiveSuper<KexecFs>>> {
+    // One for each domain at most; who mounts meanwhile finds the gate shut.
+    let mut supers = KVVec::with_capacity(domains, GFP_KERNEL)?;
+    let mut result = Ok(());
+
+    KEXECFS.iterate_supers_type(&mut |sb| {
+        if let Some(sb) = sb.get_active() {
+            if let Err(e) = supers.push(sb, GFP_KERNEL) {
+                result = Err(e.into());
+            }
+        }
+    });
+    result.map(|()| supers)
 }
 
 /// Says why a kexec is refused, in the log and in the domain.
@@ -471,7 +476,7 @@ impl RebootNotifier for Registry {
     fn prepare(handover: bool) -> Result {
         let registry = registry()?;
 
-        registry.shut_gate();
+        registry.gate.shut();
         registry
             .freeze(handover)
             .inspect(|()| tell_watchers())

@@ -19,6 +19,7 @@ use crate::{
         registry,
         Mounting, //
     },
+    state::State,
 };
 use kernel::{
     errorfc,
@@ -29,11 +30,13 @@ use kernel::{
         FileSystem,
         FileSystemType,
         FsContext,
+        KStatFs,
         KillSuper,
         NewSuperBlock,
         NewTree,
         SuperBlock, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     seq_file::SeqFile,
     seq_print,
@@ -141,7 +144,12 @@ impl FileSystem for KexecFs {
         sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
         make_tree(sb, sb.make_root(new_root(sb, &options)?)?, &options)?;
         // Last: a mount that fails changes nothing.
-        set_options(fc, &domain, || domain.set_options(options))
+        set_options(fc, &domain, || domain.set_options(options))?;
+        domain.forget_tree();
+        if domain.state() != State::Normal {
+            domain.keep(sb);
+        }
+        Ok(())
     }
 
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {
@@ -171,6 +179,24 @@ impl FileSystem for KexecFs {
         Ok(())
     }
 
+    fn statfs(sb: &SuperBlock<Self>, buf: &mut KStatFs<'_>) -> Result {
+        let usage = sb.info().space.usage();
+        let page = PAGE_SIZE as u64;
+
+        // Without a limit nothing is told of it, as tmpfs does.
+        if usage.max_bytes != u64::MAX {
+            let free = usage.max_bytes.saturating_sub(usage.bytes);
+
+            buf.set_blocks(usage.max_bytes / page, free / page);
+        }
+        if usage.max_inodes != u64::MAX {
+            let free = usage.max_inodes.saturating_sub(usage.inodes);
+
+            buf.set_files(usage.max_inodes, free);
+        }
+        Ok(())
+    }
+
     fn kill_sb(sb: KillSuper<'_, Self>) {
         // Before the superblock is dead: from then on the same domain can be mounted anew.
         if let Ok(registry) = registry() {
@@ -194,7 +220,11 @@ fn set_options(
                 domain.name
             );
         } else if e == EINVAL {
-            errorfc!(fc, "max_fds= is below what '{}' holds", domain.name);
+            errorfc!(
+                fc,
+                "max_fds=, size= or nr_inodes= is below what '{}' holds",
+                domain.name
+            );
         }
     })
 }

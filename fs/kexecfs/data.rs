@@ -1,0 +1,546 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `data/`: an ordinary directory tree.
+//!
+//! It lies in the dcache, as that of a tmpfs does, and changes inside the gate `Domain::changes`,
+//! which is shut while the domain is prepared. The contents of its files are in `content.rs`, how
+//! they are read and written in `regular.rs`.
+
+use crate::{
+    content::Content,
+    domain::Domain,
+    inode::Node,
+    name::Name,
+    options::Options,
+    regular::RegularFile,
+    sb::KexecFs,
+    space::bytes_of,
+    tree::{
+        Inode as Recorded,
+        Kind as RecordedKind,
+        Tree, //
+    },
+};
+use kernel::{
+    fs::{
+        Dentry,
+        DentryRef,
+        DevT,
+        FileOps,
+        GetAttr,
+        Inode,
+        InodeOperations,
+        InodeOps,
+        Link,
+        Mode,
+        NewEntry,
+        NewInode,
+        Rename,
+        SetAttr,
+        SuperBlock,
+        Times,
+        TmpFile,
+        Unlink, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+
+/// The name of the tree in the root of a domain.
+pub(crate) const DATA: &CStr = c"data";
+
+/// What an inode of `data/` is.
+pub(crate) enum Kind {
+    Directory,
+    File(Arc<Content>),
+    /// A symbolic link, a pipe, a socket or a device node.
+    Other,
+}
+
+/// An inode of `data/`, which counts for the domain's limit as long as it lives.
+pub(crate) struct Item {
+    domain: Arc<Domain>,
+    pub(crate) kind: Kind,
+    /// The last walk that came by, and the number that it gave the inode.
+    walk: Atomic<u32>,
+    number: Atomic<u32>,
+}
+
+impl Item {
+    /// # Errors
+    ///
+    /// `ENOSPC` if the domain has as many as it may have, `ENOMEM`.
+    fn node(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+        domain.space.take_inode()?;
+        Self::counted(domain, kind)
+    }
+
+    /// One that the previous kernel handed over, whatever the limit is.
+    fn handed_over(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+        domain.space.count_inode();
+        Self::counted(domain, kind)
+    }
+
+    fn counted(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+        // It is dropped, and gives back what it counts, if there is no memory for the box.
+        let item = Self {
+            domain,
+            kind,
+            walk: Atomic::new(0),
+            number: Atomic::new(0),
+        };
+
+        Ok(KBox::new(Node::Data(item), GFP_KERNEL_ACCOUNT)?)
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.domain.space.give_inode();
+    }
+}
+
+/// The item of an inode of `data/`.
+///
+/// # Errors
+///
+/// `EIO` for any other inode, which has other operations than those of this file.
+pub(crate) fn item(inode: &Inode<KexecFs>) -> Result<&Item> {
+    match inode.data() {
+        Node::Data(item) => Ok(item),
+        _ => Err(EIO),
+    }
+}
+
+/// The contents of a regular file of `data/`.
+pub(crate) fn content(inode: &Inode<KexecFs>) -> Result<&Arc<Content>> {
+    match &item(inode)?.kind {
+        Kind::File(content) => Ok(content),
+        _ => Err(EIO),
+    }
+}
+
+// Making the tree at mount.
+
+/// Makes `data/` in a new superblock, with what the previous kernel handed over.
+pub(crate) fn make_data(
+    sb: &SuperBlock<KexecFs>,
+    root: &Dentry<KexecFs>,
+    options: &Options,
+    tree: Option<&Arc<Tree>>,
+) -> Result {
+    let domain: Arc<Domain> = sb.info().into();
+    let Some(tree) = tree else {
+        let mut inode = NewInode::new(
+            sb,
+            Mode::dir(options.mode),
+            Item::node(domain, Kind::Directory)?,
+        )?;
+
+        inode.set_owner(options.uid, options.gid);
+        inode.set_offset_dir::<Directory>()?;
+        root.start_creating(DATA)?.make_persistent(inode)?;
+        return Ok(());
+    };
+    let mut dentries = KVVec::with_capacity(tree.inodes(), GFP_KERNEL_ACCOUNT)?;
+    let data = root
+        .start_creating(DATA)?
+        .make_persistent(handed_over(sb, tree, 0)?)?;
+
+    dentries.push(Some(sb.dget(&data)?), GFP_KERNEL_ACCOUNT)?;
+    for _ in 1..tree.inodes() {
+        dentries.push(None, GFP_KERNEL_ACCOUNT)?;
+    }
+    for name in tree.names() {
+        let dentry = {
+            let parent: &DentryRef<'_, KexecFs> = dentries
+                .get(name.parent as usize)
+                .and_then(Option::as_ref)
+                .ok_or(EIO)?;
+            let entry = Name::of_entry(name.name)?;
+            let creating = parent.start_creating(entry.as_c_str()).inspect_err(|&e| {
+                if e == EEXIST {
+                    pr_err!("{}: data/: two are named {entry}\n", domain.name);
+                }
+            })?;
+
+            if let Some(first) = dentries.get(name.inode as usize).ok_or(EIO)? {
+                creating.link(first.inode().ok_or(EIO)?)?;
+                domain.space.count_inode();
+                continue;
+            }
+            let dentry = creating.make_persistent(handed_over(sb, tree, name.inode)?)?;
+
+            sb.dget(&dentry)?
+        };
+
+        *dentries.get_mut(name.inode as usize).ok_or(EIO)? = Some(dentry);
+    }
+    // Last, as each name changes the times of its directory.
+    for (number, dentry) in dentries.iter().enumerate() {
+        let inode = dentry
+            .as_ref()
+            .and_then(|dentry| dentry.inode())
+            .ok_or(EIO)?;
+        let times = tree.inode(number.try_into()?).ok_or(EIO)?.times;
+
+        inode.lock().set_times(times);
+    }
+    Ok(())
+}
+
+/// Makes an inode that was handed over.
+fn handed_over<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    tree: &Arc<Tree>,
+    number: u32,
+) -> Result<NewInode<'a, KexecFs>> {
+    let domain: Arc<Domain> = sb.info().into();
+    let recorded: Recorded<'_> = tree.inode(number).ok_or(EIO)?;
+    let kind = match recorded.kind {
+        RecordedKind::Directory => Kind::Directory,
+        RecordedKind::Packed(_) => Kind::File(Content::packed(
+            domain.clone(),
+            tree.clone(),
+            number,
+            recorded.size,
+        )?),
+        RecordedKind::Token(token) => {
+            Kind::File(Content::handed_over(domain.clone(), token, recorded.size)?)
+        }
+        RecordedKind::Link(_) | RecordedKind::Special => Kind::Other,
+    };
+    let mut inode = NewInode::new(sb, recorded.mode, Item::handed_over(domain, kind)?)?;
+
+    inode.set_owner(recorded.uid, recorded.gid);
+    match recorded.kind {
+        RecordedKind::Directory => inode.set_offset_dir::<Directory>()?,
+        RecordedKind::Packed(_) | RecordedKind::Token(_) => {
+            inode.set_size(recorded.size.try_into()?);
+            set_regular(&mut inode);
+        }
+        RecordedKind::Link(target) => {
+            let mut buf = KVVec::new();
+
+            buf.extend_from_slice(target, GFP_KERNEL_ACCOUNT)?;
+            buf.push(0, GFP_KERNEL_ACCOUNT)?;
+            set_link(
+                &mut inode,
+                CStr::from_bytes_with_nul(&buf).map_err(|_| EIO)?,
+            )?;
+        }
+        RecordedKind::Special => set_special(&mut inode, recorded.rdev)?,
+    }
+    Ok(inode)
+}
+
+fn set_regular(inode: &mut NewInode<'_, KexecFs>) {
+    inode.set_inode_ops(InodeOps::file::<Regular>());
+    inode.set_file_ops(FileOps::new::<RegularFile>());
+}
+
+fn set_link(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> Result {
+    inode.set_inode_ops(InodeOps::symlink::<Other>());
+    inode.set_link(target)
+}
+
+fn set_special(inode: &mut NewInode<'_, KexecFs>, rdev: DevT) -> Result {
+    inode.set_inode_ops(InodeOps::file::<Other>());
+    inode.init_special(rdev)
+}
+
+// Walking through it.
+
+/// A name that a walk comes by.
+pub(crate) struct Visit<'a> {
+    pub(crate) dentry: &'a DentryRef<'a, KexecFs>,
+    /// The number of the directory that it is in.
+    pub(crate) parent: u32,
+    /// The number of its inode.
+    pub(crate) number: u32,
+    /// Whether this is the first name of its inode.
+    pub(crate) first: bool,
+}
+
+/// The directory `data/` of a superblock.
+pub(crate) fn data_root(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, KexecFs>> {
+    sb.root().ok_or(EIO)?.lookup_noperm_positive_unlocked(DATA)
+}
+
+/// Calls `each` for `data/` and for every name below it, a directory before what is in it.
+///
+/// The inodes are numbered in the order of their first names. The gate has to be shut. `walk` is
+/// another number for each walk of the domain.
+pub(crate) fn walk<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    walk: u32,
+    each: &mut dyn FnMut(Visit<'_>) -> Result,
+) -> Result {
+    let root = data_root(sb)?;
+    let mut numbers = 0;
+    let mut visit = |dentry: &DentryRef<'a, KexecFs>, parent: u32| -> Result<(u32, bool)> {
+        let inode = dentry.inode().ok_or(EIO)?;
+        let item = item(inode)?;
+        let first = item.walk.load(Relaxed) != walk;
+
+        if first {
+            item.walk.store(walk, Relaxed);
+            item.number.store(numbers, Relaxed);
+            numbers = numbers.checked_add(1).ok_or(EOVERFLOW)?;
+        }
+        let number = item.number.load(Relaxed);
+
+        each(Visit {
+            dentry,
+            parent,
+            number,
+            first,
+        })?;
+        Ok((number, inode.mode().is_dir()))
+    };
+    // No recursion: users nest directories as deep as they like.
+    let mut above = KVVec::new();
+    let mut dir = root;
+    let (mut number, _) = visit(&dir, 0)?;
+    let mut prev = None;
+
+    loop {
+        let next = match dir.next_child(prev.take())? {
+            Some(child) => Some(sb.dget(&child)?),
+            None => None,
+        };
+
+        if let Some(child) = next {
+            let (child_number, is_dir) = visit(&child, number)?;
+
+            if is_dir {
+                let again = sb.dget(&child)?;
+                let parent = core::mem::replace(&mut dir, child);
+
+                above.push((parent, number, again), GFP_KERNEL_ACCOUNT)?;
+                number = child_number;
+            } else {
+                prev = Some(child);
+            }
+        } else if let Some((parent, parent_number, last)) = above.pop() {
+            dir = parent;
+            number = parent_number;
+            prev = Some(last);
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+// What is done with it.
+
+/// A directory.
+struct Directory;
+
+#[vtable]
+impl InodeOperations for Directory {
+    type FileSystem = KexecFs;
+
+    fn create(entry: NewEntry<'_, KexecFs>) -> Result {
+        let domain = entry.dir().sb().info();
+        let _inside = domain.changes.enter()?;
+        let kind = Kind::File(Content::empty(domain.into())?);
+        let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
+
+        set_regular(&mut inode);
+        entry.make_persistent(inode)
+    }
+
+    fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
+        let domain = entry.dir().sb().info();
+        let _inside = domain.changes.enter()?;
+        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Directory)?)?;
+
+        inode.set_offset_dir::<Directory>()?;
+        entry.make_persistent(inode)
+    }
+
+    fn mknod(entry: NewEntry<'_, KexecFs>, rdev: DevT) -> Result {
+        if entry.mode().is_reg() {
+            return Self::create(entry);
+        }
+        let domain = entry.dir().sb().info();
+        let _inside = domain.changes.enter()?;
+        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
+
+        set_special(&mut inode, rdev)?;
+        entry.make_persistent(inode)
+    }
+
+    fn symlink(entry: NewEntry<'_, KexecFs>, target: &CStr) -> Result {
+        let domain = entry.dir().sb().info();
+        let _inside = domain.changes.enter()?;
+        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
+
+        set_link(&mut inode, target)?;
+        entry.make_persistent(inode)
+    }
+
+    fn link(link: Link<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = link.dir().sb().info().into();
+        let _inside = domain.changes.enter()?;
+        // The first name of a file that was made without one is counted already.
+        let counts = link.old().nlink() != 0;
+
+        if counts {
+            domain.space.take_inode()?;
+        }
+        link.simple_link().inspect_err(|_| {
+            if counts {
+                domain.space.give_inode();
+            }
+        })
+    }
+
+    fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = unlink.dir().sb().info().into();
+        let _inside = domain.changes.enter()?;
+        let links = unlink.dentry().inode().map_or(0, |inode| inode.nlink());
+
+        unlink.simple_unlink()?;
+        if links > 1 {
+            domain.space.give_inode();
+        }
+        Ok(())
+    }
+
+    fn rmdir(rmdir: Unlink<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = rmdir.dir().sb().info().into();
+        let _inside = domain.changes.enter()?;
+
+        rmdir.simple_rmdir()
+    }
+
+    fn rename(rename: Rename<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = rename.old_dir().sb().info().into();
+        let _inside = domain.changes.enter()?;
+        let links = match rename.target() {
+            Some(inode) if !rename.exchange() && !inode.mode().is_dir() => inode.nlink(),
+            _ => 0,
+        };
+        let whiteout = if rename.whiteout() {
+            let data = Item::node(domain.clone(), Kind::Other)?;
+            let mut whiteout = rename.new_whiteout(data)?;
+
+            whiteout.set_inode_ops(InodeOps::file::<Other>());
+            Some(whiteout)
+        } else {
+            None
+        };
+
+        rename.simple_offset_rename(whiteout)?;
+        if links > 1 {
+            domain.space.give_inode();
+        }
+        Ok(())
+    }
+
+    fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
+        let domain = tmpfile.dir().sb().info();
+        let _inside = domain.changes.enter()?;
+        let kind = Kind::File(Content::empty(domain.into())?);
+        let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
+
+        set_regular(&mut inode);
+        tmpfile.finish(inode)
+    }
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        set_attributes(attr)
+    }
+}
+
+/// A symbolic link, a pipe, a socket or a device node.
+struct Other;
+
+#[vtable]
+impl InodeOperations for Other {
+    type FileSystem = KexecFs;
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        set_attributes(attr)
+    }
+}
+
+fn set_attributes(mut attr: SetAttr<'_, KexecFs>) -> Result {
+    let domain: Arc<Domain> = attr.inode().sb().info().into();
+    let _inside = domain.changes.enter()?;
+
+    attr.prepare()?;
+    attr.copy();
+    Ok(())
+}
+
+/// A regular file.
+struct Regular;
+
+#[vtable]
+impl InodeOperations for Regular {
+    type FileSystem = KexecFs;
+
+    fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = attr.inode().sb().info().into();
+        let _inside = domain.changes.enter()?;
+
+        attr.prepare()?;
+        if let Some(size) = attr.size() {
+            let inode = attr.inode();
+            let content = content(inode)?;
+            let inner = content.inner(inode)?;
+
+            content.grow(size.try_into()?)?;
+            let result = inner.do_truncate(size);
+
+            content.count(&inner);
+            result?;
+            attr.locked().i_size_write(size);
+        }
+        attr.copy();
+        if attr.times_set() {
+            if let Some(inner) = content(attr.inode())?.inner_if_any() {
+                inner.set_times(attr.inode().times());
+            }
+        }
+        Ok(())
+    }
+
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        let inode = attr.inode();
+
+        if let Some(inner) = content(inode)?.inner_if_any() {
+            let times = times_of(inode, &inner.times());
+
+            attr.set_size(inner.i_size_read());
+            attr.set_blocks(inner.i_blocks());
+            attr.set_times(times);
+        } else {
+            let size = inode.size().try_into()?;
+
+            attr.set_blocks(bytes_of(size, 0) / 512);
+        }
+        Ok(())
+    }
+}
+
+/// The times of a file whose inner file has the times `inner`: its contents change there.
+pub(crate) fn times_of(inode: &Inode<KexecFs>, inner: &Times) -> Times {
+    let outer = inode.times();
+    let newer = (inner.ctime.sec, inner.ctime.nsec) > (outer.ctime.sec, outer.ctime.nsec);
+
+    Times {
+        atime: outer.atime,
+        mtime: inner.mtime,
+        ctime: if newer { inner.ctime } else { outer.ctime },
+    }
+}

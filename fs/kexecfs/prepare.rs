@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! From `normal` to `prepared` and back: `data/` and the records.
+//!
+//! First names, attributes and sizes are fixed by shutting the gate `Domain::changes`. Then every
+//! file of `data/` is held, without any lock, since its writers may take as long as they like. At
+//! last all are preserved in the domain's session and the records written, under `Domain::op`.
+
+use crate::{
+    content::{
+        size_of,
+        Content,
+        Plan, //
+    },
+    data::{
+        content,
+        item,
+        times_of,
+        walk,
+        Kind,
+        Visit, //
+    },
+    domain::{
+        Domain,
+        Failure,
+        Op, //
+    },
+    handover::{
+        Records,
+        Writer, //
+    },
+    inode::inside,
+    name::Name,
+    sb::KexecFs,
+    state::{
+        Event,
+        State, //
+    },
+};
+use kernel::{
+    fs::{
+        Inode,
+        Path,
+        SuperBlock,
+        Times,
+        NAME_MAX, //
+    },
+    kho::abi::kexecfs as abi,
+    liveupdate::HeldFile,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        msecs_to_jiffies,
+        Delta,
+        Jiffies, //
+    },
+};
+
+/// How long to wait for a file that somebody writes to.
+pub(crate) enum Patience<'a> {
+    /// Until it comes, or the caller is killed.
+    Endless,
+    /// As long as this lasts.
+    Within(&'a mut Jiffies),
+}
+
+/// How long a reboot waits until it tries to hold a file again.
+const RETRY_MSECS: u32 = 10;
+
+/// A file of `data/` that is part of what is handed over.
+pub(crate) struct HandedOn {
+    pub(crate) content: Arc<Content>,
+    pub(crate) token: u64,
+    /// The inner file, unless what came is handed on as it came.
+    pub(crate) inner: Option<Path>,
+}
+
+/// A file whose pages are handed over.
+struct Large {
+    content: Arc<Content>,
+    inner: Path,
+    name: Option<Name>,
+    held: Option<HeldFile>,
+}
+
+/// The files of `data/`, by what has to be done with them.
+#[derive(Default)]
+pub(crate) struct Files {
+    large: KVVec<Large>,
+}
+
+impl Files {
+    /// Decides for each file of `data/`.
+    fn plan(sb: &SuperBlock<KexecFs>, number: u32) -> Result<Self> {
+        let mut files = Self::default();
+
+        walk(sb, number, &mut |visit: Visit<'_>| {
+            let inode = visit.dentry.inode().ok_or(EIO)?;
+
+            if !visit.first || !inode.mode().is_reg() {
+                return Ok(());
+            }
+            let content = content(inode)?;
+
+            // Without a way to hand on what nobody opened, it is opened now.
+            content.retrieve(inode)?;
+            match content.plan() {
+                Plan::Pack => {}
+                Plan::Hold(inner) => files.large.push(
+                    Large {
+                        content: content.clone(),
+                        inner,
+                        name: Name::of_file(visit.dentry.name(&mut [0; NAME_MAX])).ok(),
+                        held: None,
+                    },
+                    GFP_KERNEL_ACCOUNT,
+                )?,
+            }
+            Ok(())
+        })?;
+        Ok(files)
+    }
+
+    /// Holds all whose pages are handed over.
+    fn hold(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
+        for large in &mut self.large {
+            let held = large
+                .inner
+                .kernel_file_open()
+                .and_then(|file| match patience {
+                    Patience::Endless => HeldFile::hold(file),
+                    Patience::Within(left) => loop {
+                        match HeldFile::try_hold(file.clone()) {
+                            Err(e) if e == EAGAIN && **left != 0 => {
+                                fsleep(Delta::from_millis(RETRY_MSECS.into()));
+                                **left = left.saturating_sub(msecs_to_jiffies(RETRY_MSECS).max(1));
+                            }
+                            result => break result,
+                        }
+                    },
+                });
+
+            large.held = Some(held.map_err(|e| large.failure(e))?);
+        }
+        Ok(())
+    }
+}
+
+impl Large {
+    fn failure(&self, e: Error) -> Failure {
+        let reason = if e == EAGAIN {
+            "a file in data/ is being written to"
+        } else {
+            "a file in data/ could not be held"
+        };
+        let failure = Failure::new(if e == EAGAIN { EBUSY } else { e }, reason);
+
+        match &self.name {
+            Some(name) => failure.of_file(name),
+            None => failure,
+        }
+    }
+}
+
+impl Domain {
+    // Events.
+
+    /// The event `prepare`.
+    pub(crate) fn prepare(&self, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+        inside(|| self.begin_preparing())?;
+
+        // Outside the gate: its files' writers may take as long as they like. A reboot waits a
+        // while for it, and then doesn't take place.
+        let result = self.write_down(Some(sb), &mut Patience::Endless);
+
+        if result.is_ok() {
+            self.keep(sb);
+        }
+        self.end_preparing(result.is_ok().then_some(State::Prepared));
+        result
+    }
+
+    /// The event `cancel`.
+    pub(crate) fn cancel(&self) -> Result<(), Failure> {
+        let undone = {
+            let mut op = self.op.lock();
+            let next = self.after(Event::Cancel)?;
+            let undone = self.take_back(&mut op);
+
+            // Before the state allows for another prepare.
+            self.reopen();
+            self.set_state(next);
+            undone
+        };
+
+        drop(undone);
+        Ok(())
+    }
+
+    // Reboots, behind the shut gate.
+
+    /// Freezes the domain for a reboot, and prepares it if nobody did.
+    ///
+    /// Waits for files that are just being preserved; what is left of `patience` then is for the
+    /// next domain. Returns whether it was prepared here.
+    pub(crate) fn freeze(
+        &self,
+        sb: Option<&SuperBlock<KexecFs>>,
+        patience: &mut Jiffies,
+    ) -> Result<bool, Failure> {
+        self.settle(patience)?;
+
+        let before = self.state();
+
+        if before == State::Prepared {
+            self.write_times()?;
+            self.set_frozen(before);
+            return Ok(false);
+        }
+        self.write_down(sb, &mut Patience::Within(patience))?;
+        self.set_frozen(before);
+        Ok(true)
+    }
+
+    /// Undoes [`Domain::freeze`].
+    pub(crate) fn thaw(&self) {
+        let Some(state) = self.set_thawed() else {
+            return;
+        };
+
+        if state != State::Prepared {
+            let undone = self.take_back(&mut self.op.lock());
+
+            self.reopen();
+            drop(undone);
+        }
+        self.state_has_changed();
+    }
+
+    /// Writes down anew when files of `data/` were modified, which goes on while they are prepared.
+    fn write_times(&self) -> Result<(), Failure> {
+        let mut op = self.op.lock();
+        let op = &mut *op;
+        let records = op.records.as_mut().ok_or(EIO)?;
+
+        for file in &op.handed_on {
+            if let Some(inner) = &file.inner {
+                let times = inner.times();
+
+                // Nothing else changes while the domain is prepared.
+                records.change_inode(file.content.record.load(Relaxed), |record| {
+                    (record.mtime_sec, record.mtime_nsec) = (times.mtime.sec, times.mtime.nsec);
+                    (record.ctime_sec, record.ctime_nsec) = (record.ctime_sec, record.ctime_nsec)
+                        .max((times.ctime.sec, times.ctime.nsec));
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    // How it is done.
+
+    /// Fixes `data/` and writes the domain down. After an error all is as before.
+    ///
+    /// The caller has taken care that nobody else does the same.
+    pub(crate) fn write_down(
+        &self,
+        sb: Option<&SuperBlock<KexecFs>>,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), Failure> {
+        self.changes.shut();
+        self.write_down_fixed(sb, patience)
+            .inspect_err(|_| self.reopen())
+    }
+
+    /// Makes the plans for the files of `data/` void, and changes possible again.
+    pub(crate) fn reopen(&self) {
+        self.prepares.add(1, Relaxed);
+        self.changes.open();
+    }
+
+    fn write_down_fixed(
+        &self,
+        sb: Option<&SuperBlock<KexecFs>>,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), Failure> {
+        let mut files = match sb {
+            Some(sb) => Files::plan(sb, self.next_walk())?,
+            None => Files::default(),
+        };
+
+        files.hold(patience)?;
+        let mut op = self.op.lock();
+        let result = self.preserve_all(&mut op, &mut files).and_then(|()| {
+            op.records = Some(self.records(sb)?);
+            Ok(())
+        });
+
+        if result.is_err() {
+            let undone = self.take_back(&mut op);
+
+            drop(op);
+            // Without the lock: they may be the last references, as those in `files`.
+            drop(undone);
+        }
+        result
+    }
+
+    /// Preserves what is held, and hands on what nobody opened.
+    fn preserve_all(&self, op: &mut Op, files: &mut Files) -> Result<(), Failure> {
+        let count = files.large.len();
+
+        if count == 0 {
+            return Ok(());
+        }
+        op.handed_on.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        self.make_session(op)?;
+        let session = op.outgoing.as_ref().ok_or(EIO)?;
+
+        for large in &mut files.large {
+            let held = large.held.take().ok_or(EIO)?;
+            let token = op.next_token;
+
+            op.next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
+            if let Err((held, e)) = session.preserve(held, token) {
+                large.held = Some(held);
+                return Err(large.failure(e));
+            }
+            op.handed_on.push(
+                HandedOn {
+                    content: large.content.clone(),
+                    token,
+                    inner: Some(large.inner.clone()),
+                },
+                GFP_KERNEL_ACCOUNT,
+            )?;
+            large.content.token.store(token, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Writes the records.
+    fn records(&self, sb: Option<&SuperBlock<KexecFs>>) -> Result<Records, Failure> {
+        let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
+
+        Records::new(|writer| {
+            self.write_files(writer)?;
+            if let Some(sb) = sb {
+                walk(sb, self.next_walk(), &mut |visit| {
+                    write_name(writer, &visit, &mut page)
+                })?;
+            }
+            writer.end()
+        })
+        .map_err(|e| Failure::new(e, "it could not be written down"))
+    }
+
+    /// Takes back what [`Domain::write_down`] did.
+    ///
+    /// The caller drops what is returned after it released `Domain::op`.
+    pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {
+        let undone = op.take_back();
+
+        op.records = None;
+        self.drop_empty_session(op);
+        undone
+    }
+}
+
+impl Op {
+    /// Takes the files of `data/` out of the outgoing session, the last first.
+    fn take_back(&mut self) -> KVVec<HandedOn> {
+        if let Some(session) = &self.outgoing {
+            for file in self.handed_on.iter().rev() {
+                if let Err(e) = session.unpreserve(file.token) {
+                    pr_err!("a file in data/ could not be taken back: {e:?}\n");
+                }
+            }
+        }
+        core::mem::take(&mut self.handed_on)
+    }
+}
+
+/// Writes a name in `data/`, and its inode if this is the first.
+fn write_name(writer: &mut Writer<'_>, visit: &Visit<'_>, page: &mut [u8]) -> Result {
+    let inode = visit.dentry.inode().ok_or(EIO)?;
+
+    if visit.first {
+        write_inode(writer, inode, page)?;
+    }
+    if visit.number != 0 {
+        writer.name(
+            visit.parent,
+            visit.number,
+            visit.dentry.name(&mut [0; NAME_MAX]),
+        )?;
+    }
+    Ok(())
+}
+
+fn write_inode(writer: &mut Writer<'_>, inode: &Inode<KexecFs>, page: &mut [u8]) -> Result {
+    let times = inode.times();
+    let mut record = abi::InodeRecord {
+        uid: inode.uid().val(),
+        gid: inode.gid().val(),
+        mode: inode.mode().encode().into(),
+        rdev: inode.rdev().encode(),
+        ..Default::default()
+    };
+
+    set_times(&mut record, &times);
+    let content = match &item(inode)?.kind {
+        Kind::File(content) => content,
+        _ => {
+            let link = inode.link().map_or(&[][..], |link| link.to_bytes());
+
+            writer.inode(&record, link)?;
+            return Ok(());
+        }
+    };
+
+    record.size = inode.size().try_into()?;
+    if let Some(inner) = content.inner_if_any() {
+        // A write that is still under way may have told only the inner file of its size.
+        record.size = size_of(&inner);
+        set_times(&mut record, &times_of(inode, &inner.times()));
+    }
+    let at = match content.token() {
+        Some(token) => {
+            record.token = token;
+            record.flags = abi::INODE_TOKEN;
+            writer.inode(&record, &[])?
+        }
+        None => content.with_packed(page, |bytes| writer.inode(&record, bytes))?,
+    };
+
+    content.record.store(at, Relaxed);
+    Ok(())
+}
+
+fn set_times(record: &mut abi::InodeRecord, times: &Times) {
+    (record.atime_sec, record.atime_nsec) = (times.atime.sec, times.atime.nsec);
+    (record.mtime_sec, record.mtime_nsec) = (times.mtime.sec, times.mtime.nsec);
+    (record.ctime_sec, record.ctime_nsec) = (times.ctime.sec, times.ctime.nsec);
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a domain holds, and how much it may hold.
+
+use crate::options::Options;
+use kernel::{
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::Mutex, //
+};
+
+/// How much there is and may be.
+#[derive(Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) bytes: u64,
+    pub(crate) max_bytes: u64,
+    pub(crate) inodes: u64,
+    pub(crate) max_inodes: u64,
+}
+
+/// The space of a domain: `data/` and what preserved files pin, in bytes, and the entries of
+/// `data/`.
+///
+/// Its lock is a leaf.
+#[pin_data]
+pub(crate) struct Space {
+    #[pin]
+    usage: Mutex<Usage>,
+}
+
+impl Space {
+    pub(crate) fn new(options: &Options) -> impl PinInit<Self> {
+        let usage = Usage {
+            bytes: 0,
+            max_bytes: options.max_bytes(),
+            inodes: 0,
+            max_inodes: options.max_inodes(),
+        };
+
+        pin_init!(Self {
+            usage <- new_mutex!(usage, "Space::usage"),
+        })
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        *self.usage.lock()
+    }
+
+    /// Sets the limits.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if a limit is lowered below what there is.
+    pub(crate) fn set_limits(&self, options: &Options) -> Result {
+        let (max_bytes, max_inodes) = (options.max_bytes(), options.max_inodes());
+        let mut usage = self.usage.lock();
+
+        if (max_bytes < usage.max_bytes && max_bytes < usage.bytes)
+            || (max_inodes < usage.max_inodes && max_inodes < usage.inodes)
+        {
+            return Err(EINVAL);
+        }
+        usage.max_bytes = max_bytes;
+        usage.max_inodes = max_inodes;
+        Ok(())
+    }
+
+    /// Takes as many of `bytes` as there are left.
+    pub(crate) fn take_bytes_up_to(&self, bytes: u64) -> u64 {
+        let mut usage = self.usage.lock();
+        let taken = bytes.min(usage.max_bytes.saturating_sub(usage.bytes));
+
+        usage.bytes += taken;
+        taken
+    }
+
+    /// Takes `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are fewer left.
+    pub(crate) fn take_bytes(&self, bytes: u64) -> Result {
+        let mut usage = self.usage.lock();
+
+        if bytes > usage.max_bytes.saturating_sub(usage.bytes) {
+            return Err(ENOSPC);
+        }
+        usage.bytes += bytes;
+        Ok(())
+    }
+
+    /// Counts `bytes` that are there already, whether or not the limit allows for them.
+    pub(crate) fn count_bytes(&self, bytes: u64) {
+        let mut usage = self.usage.lock();
+
+        usage.bytes = usage.bytes.saturating_add(bytes);
+    }
+
+    pub(crate) fn give_bytes(&self, bytes: u64) {
+        let mut usage = self.usage.lock();
+
+        usage.bytes = usage.bytes.saturating_sub(bytes);
+    }
+
+    /// Takes an entry.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is none left.
+    pub(crate) fn take_inode(&self) -> Result {
+        let mut usage = self.usage.lock();
+
+        if usage.inodes >= usage.max_inodes {
+            return Err(ENOSPC);
+        }
+        usage.inodes += 1;
+        Ok(())
+    }
+
+    /// Counts an entry that is there already, whether or not the limit allows for it.
+    pub(crate) fn count_inode(&self) {
+        self.usage.lock().inodes += 1;
+    }
+
+    pub(crate) fn give_inode(&self) {
+        let mut usage = self.usage.lock();
+
+        usage.inodes = usage.inodes.saturating_sub(1);
+    }
+}
+
+/// What a file of `size` bytes that has `blocks` of 512 bytes counts.
+pub(crate) fn bytes_of(size: u64, blocks: u64) -> u64 {
+    let pages = size
+        .checked_next_multiple_of(PAGE_SIZE as u64)
+        .unwrap_or(u64::MAX);
+
+    pages.max(blocks.saturating_mul(512))
+}
+
+#[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
+#[kunit_tests(kexecfs_space)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_counts_the_greater_of_its_pages_and_blocks() {
+        assert_eq!(bytes_of(0, 0), 0);
+        assert_eq!(bytes_of(1, 0), PAGE_SIZE as u64);
+        assert_eq!(bytes_of(1, 16), 8192);
+        assert_eq!(bytes_of(u64::MAX, 0), u64::MAX);
+    }
+}
