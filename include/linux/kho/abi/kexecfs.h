@@ -43,7 +43,8 @@
  *   - at most one KEXECFS_RECORD_LIMITS,
  *   - a KEXECFS_RECORD_FILE for each file, in any order,
  *   - if the domain has a tree data/, a KEXECFS_RECORD_INODE for each of its
- *     inodes and a KEXECFS_RECORD_NAME for each of its names,
+ *     inodes, a KEXECFS_RECORD_NAME for each of its names and a
+ *     KEXECFS_RECORD_XATTR for each extended attribute,
  *   - one KEXECFS_RECORD_END, which is the last record and ends where the stream
  *     ends. A stream without it was cut off.
  *
@@ -51,7 +52,9 @@
  * is the directory data/ itself and has no name. Each other directory has just one
  * name, in a directory of a smaller number, so that there are no cycles; each
  * other inode has one or more names. The records of an inode and of the directory
- * come before that of the name. No directory has two names that are the same.
+ * come before that of the name, and the record of an inode before those of its
+ * attributes. No directory has two names that are the same, no inode two
+ * attributes.
  *
  * Numbers have the byte order of the machine; KHO hands nothing to a machine of
  * another one. Physical addresses are those of the first byte. The members are
@@ -104,6 +107,9 @@
 #define KEXECFS_NAME_MAX		255
 #define KEXECFS_SESSION_NAME_MAX	63
 
+/* The greatest length of the value of an extended attribute, in bytes */
+#define KEXECFS_XATTR_SIZE_MAX		65536
+
 /* Records begin at multiples of so many bytes, counted from the stream's begin */
 #define KEXECFS_RECORD_ALIGN		8
 
@@ -151,6 +157,7 @@ static_assert(sizeof(struct kexecfs_domain) == 24);
 #define KEXECFS_RECORD_LIMITS		4	/* struct kexecfs_limits_record */
 #define KEXECFS_RECORD_INODE		5	/* struct kexecfs_inode_record */
 #define KEXECFS_RECORD_NAME		6	/* struct kexecfs_name_record */
+#define KEXECFS_RECORD_XATTR		7	/* struct kexecfs_xattr_record */
 
 /*
  * Bits of the flags of struct kexecfs_record.
@@ -302,6 +309,26 @@ struct kexecfs_name_record {
 };
 
 static_assert(sizeof(struct kexecfs_name_record) == 8);
+
+/**
+ * struct kexecfs_xattr_record - An extended attribute of an inode in data/.
+ * @inode:    The number of the inode.
+ * @name_len: The length of the attribute's name in bytes, from 1 to
+ *            KEXECFS_NAME_MAX.
+ * @reserved: Zero.
+ *
+ * The full name and the value follow, in this order and without anything between
+ * or after them. The name begins with "user.", "trusted." or "security.", goes
+ * on after that, and has no zero. The value has up to KEXECFS_XATTR_SIZE_MAX
+ * bytes.
+ */
+struct kexecfs_xattr_record {
+	u32 inode;
+	u16 name_len;
+	u16 reserved;
+};
+
+static_assert(sizeof(struct kexecfs_xattr_record) == 8);
 
 /**
  * struct kexecfs_end_record - The end of a stream.

@@ -71,6 +71,10 @@ constant! {
     SESSION_NAME_MAX: usize = KEXECFS_SESSION_NAME_MAX
 }
 constant! {
+    /// The greatest length of the value of an attribute, `KEXECFS_XATTR_SIZE_MAX`.
+    XATTR_SIZE_MAX: usize = KEXECFS_XATTR_SIZE_MAX
+}
+constant! {
     /// What the length of a whole record is a multiple of, `KEXECFS_RECORD_ALIGN`.
     RECORD_ALIGN: usize = KEXECFS_RECORD_ALIGN
 }
@@ -97,6 +101,10 @@ constant! {
 constant! {
     /// The type of a record that holds a [`NameRecord`], `KEXECFS_RECORD_NAME`.
     RECORD_NAME: u16 = KEXECFS_RECORD_NAME
+}
+constant! {
+    /// The type of a record that holds an [`XattrRecord`], `KEXECFS_RECORD_XATTR`.
+    RECORD_XATTR: u16 = KEXECFS_RECORD_XATTR
 }
 constant! {
     /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
@@ -283,4 +291,20 @@ pub struct NameRecord {
 assert_layout!(NameRecord, bindings::kexecfs_name_record, {
     parent: parent,
     inode: inode,
+});
+
+/// A mirror of `struct kexecfs_xattr_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct XattrRecord {
+    pub inode: u32,
+    pub name_len: u16,
+    pub reserved: u16,
+}
+
+assert_layout!(XattrRecord, bindings::kexecfs_xattr_record, {
+    inode: inode,
+    name_len: name_len,
+    reserved: reserved,
 });
