@@ -254,10 +254,10 @@ pub struct SetXattr<'a, T: FileSystem> {
     flags: c_int,
 }
 
-impl<T: FileSystem> SetXattr<'_, T> {
+impl<'a, T: FileSystem> SetXattr<'a, T> {
     /// Whose attribute is changed.
     #[inline]
-    pub fn inode(&self) -> &Inode<T> {
+    pub fn inode(&self) -> &'a Inode<T> {
         self.inode
     }
 
