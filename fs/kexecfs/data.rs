@@ -23,6 +23,11 @@ use crate::{
 };
 use kernel::{
     fs::{
+        xattr::{
+            simple_xattr_space,
+            SetXattr,
+            SimpleXattrs, //
+        },
         Dentry,
         DentryRef,
         DevT,
@@ -67,6 +72,9 @@ pub(crate) enum Kind {
 pub(crate) struct Item {
     domain: Arc<Domain>,
     pub(crate) kind: Kind,
+    xattrs: Pin<KBox<SimpleXattrs>>,
+    /// What they count for the domain's limit. Changed under the lock of the inode.
+    xattr_space: Atomic<u64>,
     /// The last walk that came by, and the number that it gave the inode.
     walk: Atomic<u32>,
     number: Atomic<u32>,
@@ -78,30 +86,55 @@ impl Item {
     /// `ENOSPC` if the domain has as many as it may have, `ENOMEM`.
     fn node(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
         domain.space.take_inode()?;
-        Self::counted(domain, kind)
+        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
     }
 
     /// One that the previous kernel handed over, whatever the limit is.
     fn handed_over(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
         domain.space.count_inode();
-        Self::counted(domain, kind)
+        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
     }
 
     fn counted(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
-        // It is dropped, and gives back what it counts, if there is no memory for the box.
+        let xattrs = SimpleXattrs::new(domain.xattrs.clone());
+        let node = KBox::<Node>::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let item = Self {
+            xattrs: KBox::pin_init(xattrs, GFP_KERNEL_ACCOUNT)?,
+            xattr_space: Atomic::new(0),
             domain,
             kind,
             walk: Atomic::new(0),
             number: Atomic::new(0),
         };
 
-        Ok(KBox::new(Node::Data(item), GFP_KERNEL_ACCOUNT)?)
+        Ok(KBox::write(node, Node::Data(item)))
+    }
+
+    pub(crate) fn xattrs(&self) -> &SimpleXattrs {
+        &self.xattrs
+    }
+
+    /// Adds an extended attribute that the previous kernel handed over.
+    fn add_xattr(&self, name: &[u8], value: &[u8]) -> Result {
+        let mut buf = KVVec::with_capacity(name.len() + 1, GFP_KERNEL)?;
+
+        buf.extend_from_slice(name, GFP_KERNEL)?;
+        buf.push(0, GFP_KERNEL)?;
+        let name = CStr::from_bytes_with_nul(&buf).map_err(|_| EIO)?;
+        let space = simple_xattr_space(name, value.len()) as u64;
+
+        self.xattrs.add(name, value)?;
+        self.domain.space.count_ispace(space);
+        self.xattr_space.add(space, Relaxed);
+        Ok(())
     }
 }
 
 impl Drop for Item {
     fn drop(&mut self) {
+        self.domain
+            .space
+            .give_ispace(self.xattr_space.load(Relaxed));
         self.domain.space.give_inode();
     }
 }
@@ -181,6 +214,15 @@ pub(crate) fn make_data(
         };
 
         *dentries.get_mut(name.inode as usize).ok_or(EIO)? = Some(dentry);
+    }
+    for xattr in tree.xattrs() {
+        let inode = dentries
+            .get(xattr.inode as usize)
+            .and_then(Option::as_ref)
+            .and_then(|dentry| dentry.inode())
+            .ok_or(EIO)?;
+
+        item(inode)?.add_xattr(xattr.name, xattr.value)?;
     }
     // Last, as each name changes the times of its directory.
     for (number, dentry) in dentries.iter().enumerate() {
@@ -531,6 +573,26 @@ impl InodeOperations for Regular {
         }
         Ok(())
     }
+}
+
+/// Changes an extended attribute, whose inode is locked.
+pub(crate) fn set_xattr(change: SetXattr<'_, KexecFs>) -> Result {
+    let domain: Arc<Domain> = change.inode().sb().info().into();
+    let _inside = domain.changes.enter()?;
+    let item = item(change.inode())?;
+    let taken = change.space() as u64;
+
+    domain.space.take_ispace(taken)?;
+    let freed = change
+        .simple_xattr_set()
+        .inspect_err(|_| domain.space.give_ispace(taken))?;
+    let counted = item.xattr_space.load(Relaxed) + taken;
+    // The label that a security module gave to a new inode was not counted.
+    let freed = counted.min(freed as u64);
+
+    item.xattr_space.store(counted - freed, Relaxed);
+    domain.space.give_ispace(freed);
+    Ok(())
 }
 
 /// The times of a file whose inner file has the times `inner`: its contents change there.

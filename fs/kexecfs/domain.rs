@@ -31,6 +31,7 @@ use kernel::{
     alloc::AllocError,
     fs::{
         file::Offset,
+        xattr::SimpleXattrCache,
         ActiveSuper,
         File,
         Path,
@@ -265,6 +266,8 @@ pub(crate) struct Domain {
     pub(crate) changes: Gate,
     #[pin]
     pub(crate) space: Space,
+    /// Finds the extended attributes in `data/`.
+    pub(crate) xattrs: Arc<SimpleXattrCache>,
     /// How often preparing began or was undone: see [`Content::plan`](crate::content::Content).
     pub(crate) prepares: Atomic<u32>,
     walks: Atomic<u32>,
@@ -359,6 +362,7 @@ impl Domain {
                 ),
                 changes <- Gate::new(),
                 space <- Space::new(&options),
+                xattrs: SimpleXattrCache::new()?,
                 prepares: Atomic::new(1),
                 walks: Atomic::new(0),
                 kept <- new_mutex!(None, "Domain::kept"),
@@ -400,7 +404,7 @@ impl Domain {
     /// Whether no file is preserved, none waits to be restored, and `data/` is empty.
     pub(crate) fn is_empty(&self) -> bool {
         // One is `data/` itself.
-        let data = self.space.usage().inodes > 1;
+        let data = self.space.usage().inodes() > 1;
         let table = self.table.lock();
 
         table.preserved.is_empty() && table.restorable.is_empty() && table.tree.is_none() && !data

@@ -241,6 +241,17 @@ impl<'a> Writer<'a> {
         self.record(abi::RECORD_NAME, &[record.as_bytes(), name])
     }
 
+    /// Writes an extended attribute of an inode in `data/`.
+    pub(crate) fn xattr(&mut self, inode: u32, name: &[u8], value: &[u8]) -> Result {
+        let record = abi::XattrRecord {
+            inode,
+            name_len: name.len().try_into()?,
+            ..Default::default()
+        };
+
+        self.record(abi::RECORD_XATTR, &[record.as_bytes(), name, value])
+    }
+
     /// Writes the end.
     pub(crate) fn end(&mut self) -> Result {
         let end = abi::EndRecord {
@@ -486,9 +497,12 @@ impl<'a> Reader<'a> {
                 (abi::RECORD_NAME, Some(_)) => {
                     index.add_name(payload, self.at + size_of::<abi::Record>())?;
                 }
+                (abi::RECORD_XATTR, Some(_)) => {
+                    index.add_xattr(payload, self.at + size_of::<abi::Record>())?;
+                }
                 (abi::RECORD_END, Some(_)) => {
                     self.end(payload, rest.len() - padded.len())?;
-                    return index.check();
+                    return index.check(self.stream);
                 }
                 _ if header.flags & abi::RECORD_MUST_UNDERSTAND != 0 => {
                     return Err(("a record has a type that this kernel doesn't know", EIO));

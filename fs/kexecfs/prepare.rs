@@ -392,6 +392,9 @@ fn write_name(writer: &mut Writer<'_>, visit: &Visit<'_>, page: &mut [u8]) -> Re
 
     if visit.first {
         write_inode(writer, inode, page)?;
+        item(inode)?
+            .xattrs()
+            .for_each(|name, value| writer.xattr(visit.number, name.to_bytes(), value))?;
     }
     if visit.number != 0 {
         writer.name(

@@ -10,13 +10,28 @@ use kernel::{
     sync::Mutex, //
 };
 
+/// What an entry of `data/` counts of the inode space, as much as on tmpfs.
+const INODE_SPACE: u64 = 1024;
+
 /// How much there is and may be.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) bytes: u64,
     pub(crate) max_bytes: u64,
-    pub(crate) inodes: u64,
+    /// The entries of `data/` and their extended attributes, in bytes.
+    ispace: u64,
     pub(crate) max_inodes: u64,
+}
+
+impl Usage {
+    /// How many entries there are, with what else takes their space.
+    pub(crate) fn inodes(&self) -> u64 {
+        self.ispace.div_ceil(INODE_SPACE)
+    }
+
+    fn max_ispace(max_inodes: u64) -> u64 {
+        max_inodes.saturating_mul(INODE_SPACE)
+    }
 }
 
 /// The space of a domain: `data/` and what preserved files pin, in bytes, and the entries of
@@ -34,7 +49,7 @@ impl Space {
         let usage = Usage {
             bytes: 0,
             max_bytes: options.max_bytes(),
-            inodes: 0,
+            ispace: 0,
             max_inodes: options.max_inodes(),
         };
 
@@ -57,7 +72,7 @@ impl Space {
         let mut usage = self.usage.lock();
 
         if (max_bytes < usage.max_bytes && max_bytes < usage.bytes)
-            || (max_inodes < usage.max_inodes && max_inodes < usage.inodes)
+            || (max_inodes < usage.max_inodes && Usage::max_ispace(max_inodes) < usage.ispace)
         {
             return Err(EINVAL);
         }
@@ -109,24 +124,43 @@ impl Space {
     ///
     /// `ENOSPC` if there is none left.
     pub(crate) fn take_inode(&self) -> Result {
-        let mut usage = self.usage.lock();
-
-        if usage.inodes >= usage.max_inodes {
-            return Err(ENOSPC);
-        }
-        usage.inodes += 1;
-        Ok(())
+        self.take_ispace(INODE_SPACE)
     }
 
     /// Counts an entry that is there already, whether or not the limit allows for it.
     pub(crate) fn count_inode(&self) {
-        self.usage.lock().inodes += 1;
+        self.count_ispace(INODE_SPACE);
     }
 
     pub(crate) fn give_inode(&self) {
+        self.give_ispace(INODE_SPACE);
+    }
+
+    /// Takes `bytes` of the space that entries have.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are fewer left.
+    pub(crate) fn take_ispace(&self, bytes: u64) -> Result {
         let mut usage = self.usage.lock();
 
-        usage.inodes = usage.inodes.saturating_sub(1);
+        if bytes > Usage::max_ispace(usage.max_inodes).saturating_sub(usage.ispace) {
+            return Err(ENOSPC);
+        }
+        usage.ispace = usage.ispace.saturating_add(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn count_ispace(&self, bytes: u64) {
+        let mut usage = self.usage.lock();
+
+        usage.ispace = usage.ispace.saturating_add(bytes);
+    }
+
+    pub(crate) fn give_ispace(&self, bytes: u64) {
+        let mut usage = self.usage.lock();
+
+        usage.ispace = usage.ispace.saturating_sub(bytes);
     }
 }
 

@@ -3,6 +3,11 @@
 //! Mounts: the superblock of a domain.
 
 use crate::{
+    data::{
+        item,
+        set_xattr,
+        Item, //
+    },
     domain::Domain,
     inode::{
         change_owner,
@@ -27,9 +32,14 @@ use kernel::{
         param,
         registration::flags,
         sb::iflags,
+        xattr::{
+            SetXattr,
+            SimpleXattrs, //
+        },
         FileSystem,
         FileSystemType,
         FsContext,
+        Inode,
         KStatFs,
         KillSuper,
         NewSuperBlock,
@@ -179,6 +189,14 @@ impl FileSystem for KexecFs {
         Ok(())
     }
 
+    fn xattrs(inode: &Inode<Self>) -> Option<&SimpleXattrs> {
+        item(inode).ok().map(Item::xattrs)
+    }
+
+    fn set_xattr(change: SetXattr<'_, Self>) -> Result {
+        set_xattr(change)
+    }
+
     fn statfs(sb: &SuperBlock<Self>, buf: &mut KStatFs<'_>) -> Result {
         let usage = sb.info().space.usage();
         let page = PAGE_SIZE as u64;
@@ -190,7 +208,7 @@ impl FileSystem for KexecFs {
             buf.set_blocks(usage.max_bytes / page, free / page);
         }
         if usage.max_inodes != u64::MAX {
-            let free = usage.max_inodes.saturating_sub(usage.inodes);
+            let free = usage.max_inodes.saturating_sub(usage.inodes());
 
             buf.set_files(usage.max_inodes, free);
         }

@@ -33,11 +33,18 @@ struct Span {
     len: usize,
 }
 
+impl Span {
+    fn of<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
+        stream.get(self.at..)?.get(..self.len)
+    }
+}
+
 /// Where all the records of a tree lie.
 #[derive(Default)]
 pub(crate) struct Index {
     inodes: KVVec<Entry>,
     names: KVVec<Span>,
+    xattrs: KVVec<Span>,
 }
 
 struct Entry {
@@ -116,13 +123,61 @@ impl Index {
         self.names.push(span, GFP_KERNEL).map_err(no_memory)
     }
 
-    /// Checks what can only be checked at the end.
-    pub(crate) fn check(&self) -> Checked<()> {
+    /// Checks the record of an extended attribute.
+    pub(crate) fn add_xattr(&mut self, payload: &[u8], at: usize) -> Checked<()> {
+        let xattr = Xattr::read(payload).ok_or(("the record of an xattr is too short", EIO))?;
+        let is_legal = XATTR_PREFIXES.iter().any(|prefix| {
+            xattr
+                .name
+                .strip_prefix(*prefix)
+                .is_some_and(|rest| !rest.is_empty() && !rest.contains(&0))
+        });
+
+        if !is_legal || xattr.name.len() > abi::NAME_MAX {
+            return Err(("the name of an xattr is illegal", EIO));
+        }
+        if xattr.value.len() > abi::XATTR_SIZE_MAX {
+            return Err(("an xattr is too large", EIO));
+        }
+        if xattr.inode as usize >= self.inodes.len() {
+            return Err(("an xattr is of no inode", EIO));
+        }
+        let span = Span {
+            at,
+            len: payload.len(),
+        };
+
+        self.xattrs.push(span, GFP_KERNEL).map_err(no_memory)
+    }
+
+    /// Checks what can only be checked at the end of `stream`.
+    pub(crate) fn check(&self, stream: &[u8]) -> Checked<()> {
         if self.inodes.iter().skip(1).any(|inode| inode.links == 0) {
             return Err(("an inode has no name", EIO));
         }
+        if has_twins(&self.names, |span| {
+            Link::read(span.of(stream)?).map(|link| (link.parent, link.name))
+        })? {
+            return Err(("two in a directory have the same name", EIO));
+        }
+        if has_twins(&self.xattrs, |span| {
+            Xattr::read(span.of(stream)?).map(|xattr| (xattr.inode, xattr.name))
+        })? {
+            return Err(("an inode has two xattrs of the same name", EIO));
+        }
         Ok(())
     }
+}
+
+/// Whether two of `spans` have the same key.
+fn has_twins<'a>(spans: &[Span], key: impl Fn(&Span) -> Option<(u32, &'a [u8])>) -> Checked<bool> {
+    let mut keys = KVVec::with_capacity(spans.len(), GFP_KERNEL).map_err(no_memory)?;
+
+    for key in spans.iter().filter_map(key) {
+        keys.push(key, GFP_KERNEL).map_err(no_memory)?;
+    }
+    keys.sort_unstable();
+    Ok(keys.windows(2).any(|pair| pair.first() == pair.last()))
 }
 
 /// What an inode is.
@@ -221,6 +276,29 @@ impl<'a> Link<'a> {
     }
 }
 
+/// The beginnings of the names of extended attributes that are handed over.
+const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+
+/// An extended attribute of an inode.
+pub(crate) struct Xattr<'a> {
+    pub(crate) inode: u32,
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Xattr<'a> {
+    fn read(payload: &'a [u8]) -> Option<Self> {
+        let (record, rest) = abi::XattrRecord::ref_from_prefix(payload).ok()?;
+        let (name, value) = rest.split_at_checked(record.name_len.into())?;
+
+        Some(Self {
+            inode: record.inode,
+            name,
+            value,
+        })
+    }
+}
+
 /// A tree that was handed over, in the memory that it came in.
 pub(crate) struct Tree {
     area: RestoredVmalloc,
@@ -235,7 +313,7 @@ impl Tree {
     }
 
     fn payload(&self, span: &Span) -> Option<&[u8]> {
-        self.area.get(..self.len)?.get(span.at..)?.get(..span.len)
+        span.of(self.area.get(..self.len)?)
     }
 
     /// How many inodes there are, from 0 on.
@@ -263,6 +341,13 @@ impl Tree {
         let payloads = self.index.names.iter().map(|span| self.payload(span));
 
         payloads.flatten().filter_map(Link::read)
+    }
+
+    /// The extended attributes.
+    pub(crate) fn xattrs(&self) -> impl Iterator<Item = Xattr<'_>> {
+        let payloads = self.index.xattrs.iter().map(|span| self.payload(span));
+
+        payloads.flatten().filter_map(Xattr::read)
     }
 
     /// The tokens of the files that LUO has.
