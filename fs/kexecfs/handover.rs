@@ -761,7 +761,22 @@ mod tests {
 
     #[test]
     fn no_byte_can_be_changed_into_a_crash() -> Result {
-        let mut damaged = domain_with(&[(0, b"a"), (1, b"b")], |_| Ok(()))?;
+        let mut damaged = domain_with(&[(0, b"a"), (1, b"b")], |writer| {
+            let dir = abi::InodeRecord {
+                mode: 0o040755,
+                ..Default::default()
+            };
+            let file = abi::InodeRecord {
+                mode: 0o100644,
+                size: 8,
+                ..Default::default()
+            };
+
+            writer.inode(&dir, b"")?;
+            writer.inode(&file, b"contents")?;
+            writer.name(0, 1, b"name")?;
+            writer.xattr(1, b"user.a", b"value")
+        })?;
 
         for at in 0..damaged.len() {
             for bit in 0..8 {

@@ -360,3 +360,238 @@ impl Tree {
             })
     }
 }
+
+#[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
+#[kunit_tests(kexecfs_tree)]
+mod tests {
+    use super::*;
+
+    const DIR: u32 = 0o040755;
+    const REG: u32 = 0o100644;
+    const LNK: u32 = 0o120777;
+    const FIFO: u32 = 0o010600;
+
+    /// The payloads of records, one after the other, and what was found out about them.
+    #[derive(Default)]
+    struct Sample {
+        stream: KVVec<u8>,
+        index: Index,
+    }
+
+    impl Sample {
+        /// An inode of this mode.
+        fn record(mode: u32) -> abi::InodeRecord {
+            abi::InodeRecord {
+                mode,
+                ..Default::default()
+            }
+        }
+
+        /// Just `data/`.
+        fn new() -> Result<Self> {
+            let mut sample = Self::default();
+
+            assert_eq!(sample.inode(Self::record(DIR), b"")?, "");
+            Ok(sample)
+        }
+
+        /// Adds a record by `add`, and returns what is wrong with it.
+        fn add<T>(
+            &mut self,
+            parts: &[&[u8]],
+            add: impl FnOnce(&mut Index, &[u8], usize) -> Checked<T>,
+        ) -> Result<&'static str> {
+            let at = self.stream.len();
+
+            // Where records begin, as in the real stream.
+            self.stream.resize(at.next_multiple_of(8), 0, GFP_KERNEL)?;
+            let at = self.stream.len();
+
+            for part in parts {
+                self.stream.extend_from_slice(part, GFP_KERNEL)?;
+            }
+            let payload = self.stream.get(at..).ok_or(EINVAL)?;
+
+            Ok(add(&mut self.index, payload, at)
+                .err()
+                .map_or("", |(why, _)| why))
+        }
+
+        fn inode(&mut self, record: abi::InodeRecord, rest: &[u8]) -> Result<&'static str> {
+            self.add(&[record.as_bytes(), rest], Index::add_inode)
+        }
+
+        fn name(&mut self, parent: u32, inode: u32, name: &[u8]) -> Result<&'static str> {
+            let record = abi::NameRecord { parent, inode };
+
+            self.add(&[record.as_bytes(), name], Index::add_name)
+        }
+
+        fn xattr(&mut self, inode: u32, name: &[u8], value: &[u8]) -> Result<&'static str> {
+            let record = abi::XattrRecord {
+                inode,
+                name_len: name.len() as u16,
+                ..Default::default()
+            };
+
+            self.add(&[record.as_bytes(), name, value], Index::add_xattr)
+        }
+
+        fn check(&self) -> &'static str {
+            self.index
+                .check(&self.stream)
+                .err()
+                .map_or("", |(why, _)| why)
+        }
+    }
+
+    #[test]
+    fn a_tree_is_read() -> Result {
+        let mut sample = Sample::new()?;
+
+        assert_eq!(sample.inode(Sample::record(DIR), b"")?, "");
+        assert_eq!(sample.name(0, 1, b"dir")?, "");
+        let packed = abi::InodeRecord {
+            size: 3,
+            mtime_sec: -1,
+            mtime_nsec: 999_999_999,
+            ..Sample::record(REG)
+        };
+
+        assert_eq!(sample.inode(packed, b"abc")?, "");
+        assert_eq!(sample.name(1, 2, b"file")?, "");
+        assert_eq!(sample.name(0, 2, b"same")?, "");
+        assert_eq!(sample.xattr(2, b"user.a", b"value")?, "");
+        assert_eq!(sample.xattr(2, b"user.b", b"")?, "");
+        assert_eq!(sample.inode(Sample::record(LNK), b"dir/file")?, "");
+        assert_eq!(sample.name(0, 3, b"link")?, "");
+        assert_eq!(sample.inode(Sample::record(FIFO), b"")?, "");
+        assert_eq!(sample.name(1, 4, b"pipe")?, "");
+        let large = abi::InodeRecord {
+            size: 1 << 40,
+            token: 7,
+            flags: abi::INODE_TOKEN,
+            ..Sample::record(REG)
+        };
+
+        assert_eq!(sample.inode(large, b"")?, "");
+        assert_eq!(sample.name(1, 5, b"large")?, "");
+        assert_eq!(sample.check(), "");
+        Ok(())
+    }
+
+    #[test]
+    fn an_inode_is_what_its_record_says() -> Result {
+        let wrong = "an inode has another size than its contents";
+        let sized = |mode, size| abi::InodeRecord {
+            size,
+            ..Sample::record(mode)
+        };
+        let mut sample = Sample::new()?;
+
+        assert_eq!(sample.inode(sized(REG, 2), b"abc")?, wrong);
+        assert_eq!(sample.inode(sized(REG, 4), b"abc")?, wrong);
+        assert_eq!(sample.inode(sized(REG, u64::MAX), b"abc")?, wrong);
+        assert_eq!(sample.inode(sized(DIR, 1), b"")?, wrong);
+        assert_eq!(sample.inode(sized(FIFO, 0), b"x")?, wrong);
+        for target in [&b""[..], b"a\0b", &[b'a'; LINK_MAX + 1]] {
+            let why = sample.inode(Sample::record(LNK), target)?;
+
+            assert_eq!(why, "a symbolic link in data/ is illegal");
+        }
+        for mode in [0, 0o170644, 1 << 16 | REG] {
+            let why = sample.inode(Sample::record(mode), b"")?;
+
+            assert_eq!(why, "an inode has no known type");
+        }
+        let late = abi::InodeRecord {
+            atime_nsec: 1_000_000_000,
+            ..Sample::record(FIFO)
+        };
+        let nobody = abi::InodeRecord {
+            uid: u32::MAX,
+            ..Sample::record(FIFO)
+        };
+
+        assert_eq!(sample.inode(late, b"")?, "an inode has an illegal time");
+        assert_eq!(sample.inode(nobody, b"")?, "an inode has an illegal owner");
+        assert_eq!(
+            sample.add(&[b"short"], Index::add_inode)?,
+            "the record of an inode is too short"
+        );
+        let why = Sample::default().inode(Sample::record(REG), b"")?;
+
+        assert_eq!(why, "data/ is no directory");
+        Ok(())
+    }
+
+    #[test]
+    fn every_name_is_in_a_directory_before_it() -> Result {
+        let mut sample = Sample::new()?;
+
+        for mode in [DIR, DIR, FIFO] {
+            assert_eq!(sample.inode(Sample::record(mode), b"")?, "");
+        }
+        let nowhere = "a name in data/ is in no directory";
+
+        // A directory without a name, one of a greater number, itself; no directory; nothing.
+        for parent in [1, 2, 3, 4, u32::MAX] {
+            assert_eq!(sample.name(parent, 1, b"a")?, nowhere);
+        }
+        assert_eq!(sample.name(0, 0, b"a")?, "a name in data/ names no inode");
+        assert_eq!(sample.name(0, 4, b"a")?, "a name in data/ names no inode");
+        assert_eq!(sample.name(0, 2, b"a")?, "");
+        let twice = "a directory has two names, or is within itself";
+
+        assert_eq!(sample.name(0, 2, b"b")?, twice);
+        assert_eq!(sample.name(2, 1, b"b")?, twice);
+        assert_eq!(sample.check(), "an inode has no name");
+        Ok(())
+    }
+
+    #[test]
+    fn names_are_legal_and_unique() -> Result {
+        let mut sample = Sample::new()?;
+
+        assert_eq!(sample.inode(Sample::record(FIFO), b"")?, "");
+        for name in [&b""[..], b".", b"..", b"a/b", b"a\0", &[b'a'; 256]] {
+            assert_eq!(sample.name(0, 1, name)?, "a name in data/ is illegal");
+        }
+        assert_eq!(sample.name(0, 1, b"\xff\n")?, "");
+        assert_eq!(sample.name(0, 1, b"a")?, "");
+        assert_eq!(sample.check(), "");
+        assert_eq!(sample.name(0, 1, b"\xff\n")?, "");
+        assert_eq!(sample.check(), "two in a directory have the same name");
+        Ok(())
+    }
+
+    #[test]
+    fn xattrs_are_legal_and_unique() -> Result {
+        let mut sample = Sample::new()?;
+        let names = [
+            &b""[..],
+            b"user.",
+            b"user",
+            b"system.posix_acl_access",
+            b"user.a\0",
+            &[b'a'; 256],
+        ];
+
+        for name in names {
+            assert_eq!(
+                sample.xattr(0, name, b"")?,
+                "the name of an xattr is illegal"
+            );
+        }
+        assert_eq!(sample.xattr(1, b"user.a", b"")?, "an xattr is of no inode");
+        let large = VVec::zeroed(abi::XATTR_SIZE_MAX + 1, GFP_KERNEL)?;
+
+        assert_eq!(sample.xattr(0, b"user.a", &large)?, "an xattr is too large");
+        assert_eq!(sample.xattr(0, b"user.a", b"1")?, "");
+        assert_eq!(sample.xattr(0, b"user.b", b"1")?, "");
+        assert_eq!(sample.check(), "");
+        assert_eq!(sample.xattr(0, b"user.a", b"2")?, "");
+        assert_eq!(sample.check(), "an inode has two xattrs of the same name");
+        Ok(())
+    }
+}
