@@ -71,6 +71,13 @@ impl BackingFile {
         Ok(Self(unsafe { ARef::from_raw(file.cast()) }))
     }
 
+    /// What it can do: `FMODE_*`.
+    #[inline]
+    pub(super) fn f_mode(&self) -> bindings::fmode_t {
+        // SAFETY: The file is open, and its mode doesn't change any more.
+        unsafe { (*self.0.as_ptr()).f_mode }
+    }
+
     /// Reads for `kiocb` (`backing_file_read_iter()`).
     #[inline]
     pub fn read_iter<T: crate::types::ForeignOwnable>(

@@ -103,7 +103,7 @@ pub trait FileOperations: Sized + 'static {
     ///
     /// With this method, splicing out of the file and mapping it go straight there
     /// (`backing_file_splice_read()`, `backing_file_mmap()`), and splicing into it is done by
-    /// [`write_iter`](Self::write_iter).
+    /// [`write_iter`](Self::write_iter). `O_DIRECT` is allowed if it is for the backing file.
     fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Option<&'a BackingFile> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -278,6 +278,11 @@ impl<O: FileOperations> VTable<O> {
         } else {
             None
         },
+        setlease: if O::HAS_BACKING {
+            Some(bindings::generic_setlease)
+        } else {
+            None
+        },
         read: if O::HAS_READ { Some(Self::read) } else { None },
         write: if O::HAS_WRITE {
             Some(Self::write)
@@ -294,10 +299,19 @@ impl<O: FileOperations> VTable<O> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         from_result(|| {
             // SAFETY: The caller holds references to both; nobody else uses the file yet.
-            let data = unsafe { O::open(Inode::from_raw(inode), LocalFile::from_raw_file(file)) }?;
+            let opened = unsafe { O::open(Inode::from_raw(inode), LocalFile::from_raw_file(file)) }?;
 
             // SAFETY: A file that is being opened belongs to us.
-            unsafe { (*file).private_data = data.into_foreign() };
+            unsafe { (*file).private_data = opened.into_foreign() };
+            if O::HAS_BACKING {
+                // SAFETY: As above, and the private data is set.
+                if let Some(backing) = O::backing(unsafe { data::<O>(file) }) {
+                    let can = backing.f_mode() & bindings::FMODE_CAN_ODIRECT;
+
+                    // SAFETY: As above.
+                    unsafe { (*file).f_mode |= can };
+                }
+            }
             Ok(0)
         })
     }
