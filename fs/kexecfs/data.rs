@@ -107,6 +107,7 @@ impl Item {
             number: Atomic::new(0),
         };
 
+        item.domain.inodes.add(1, Relaxed);
         Ok(KBox::write(node, Node::Data(item)))
     }
 
@@ -132,6 +133,7 @@ impl Item {
 
 impl Drop for Item {
     fn drop(&mut self) {
+        self.domain.inodes.add(-1, Relaxed);
         self.domain
             .space
             .give_ispace(self.xattr_space.load(Relaxed));
@@ -317,13 +319,13 @@ pub(crate) fn data_root(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, KexecF
 
 /// Calls `each` for `data/` and for every name below it, a directory before what is in it.
 ///
-/// The inodes are numbered in the order of their first names. The gate has to be shut. `walk` is
-/// another number for each walk of the domain.
+/// The inodes are numbered in the order of their first names; how many there are is returned. The
+/// gate has to be shut. `walk` is another number for each walk of the domain.
 pub(crate) fn walk<'a>(
     sb: &'a SuperBlock<KexecFs>,
     walk: u32,
     each: &mut dyn FnMut(Visit<'_>) -> Result,
-) -> Result {
+) -> Result<u32> {
     let root = data_root(sb)?;
     let mut numbers = 0;
     let mut visit = |dentry: &DentryRef<'a, KexecFs>, parent: u32| -> Result<(u32, bool)> {
@@ -375,7 +377,7 @@ pub(crate) fn walk<'a>(
             number = parent_number;
             prev = Some(last);
         } else {
-            return Ok(());
+            return Ok(numbers);
         }
     }
 }

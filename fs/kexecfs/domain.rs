@@ -172,7 +172,10 @@ impl Op {
     /// Retrieves a file of `data/` for good.
     pub(crate) fn take_over(&mut self, token: u64, size: Offset) -> Result<ARef<File>> {
         let session = self.incoming.as_ref().ok_or(EIO)?;
-        let file = session.retrieve(token)?;
+        // A record without its file is no file that isn't there.
+        let file = session
+            .retrieve(token)
+            .map_err(|e| if e == ENOENT { EIO } else { e })?;
 
         if file.i_size_read() != size {
             pr_err!("a file in data/ has another size than its record\n");
@@ -271,6 +274,8 @@ pub(crate) struct Domain {
     /// How often preparing began or was undone: see [`Content::plan`](crate::content::Content).
     pub(crate) prepares: Atomic<u32>,
     walks: Atomic<u32>,
+    /// How many inodes of `data/` there are, with and without a name.
+    pub(crate) inodes: Atomic<i32>,
     /// Keeps the superblock while the domain has to live on without a mount.
     #[pin]
     kept: Mutex<Option<ActiveSuper<KexecFs>>>,
@@ -365,6 +370,7 @@ impl Domain {
                 xattrs: SimpleXattrCache::new()?,
                 prepares: Atomic::new(1),
                 walks: Atomic::new(0),
+                inodes: Atomic::new(0),
                 kept <- new_mutex!(None, "Domain::kept"),
                 settled <- new_condvar!("Domain::settled"),
                 changed,

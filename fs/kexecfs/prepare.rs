@@ -57,7 +57,9 @@ use kernel::{
         delay::fsleep,
         msecs_to_jiffies,
         Delta,
-        Jiffies, //
+        Instant,
+        Jiffies,
+        Monotonic, //
     },
 };
 
@@ -92,6 +94,8 @@ struct Large {
 #[derive(Default)]
 pub(crate) struct Files {
     large: KVVec<Large>,
+    /// How many inodes there are that have a name.
+    named: u32,
 }
 
 impl Files {
@@ -99,7 +103,7 @@ impl Files {
     fn plan(sb: &SuperBlock<KexecFs>, number: u32) -> Result<Self> {
         let mut files = Self::default();
 
-        walk(sb, number, &mut |visit: Visit<'_>| {
+        files.named = walk(sb, number, &mut |visit: Visit<'_>| {
             let inode = visit.dentry.inode().ok_or(EIO)?;
 
             if !visit.first || !inode.mode().is_reg() {
@@ -207,12 +211,12 @@ impl Domain {
     /// Freezes the domain for a reboot, and prepares it if nobody did.
     ///
     /// Waits for files that are just being preserved; what is left of `patience` then is for the
-    /// next domain. Returns whether it was prepared here.
+    /// next domain.
     pub(crate) fn freeze(
         &self,
         sb: Option<&SuperBlock<KexecFs>>,
         patience: &mut Jiffies,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         self.settle(patience)?;
 
         let before = self.state();
@@ -220,11 +224,11 @@ impl Domain {
         if before == State::Prepared {
             self.write_times()?;
             self.set_frozen(before);
-            return Ok(false);
+            return Ok(());
         }
         self.write_down(sb, &mut Patience::Within(patience))?;
         self.set_frozen(before);
-        Ok(true)
+        Ok(())
     }
 
     /// Undoes [`Domain::freeze`].
@@ -289,15 +293,28 @@ impl Domain {
         sb: Option<&SuperBlock<KexecFs>>,
         patience: &mut Patience<'_>,
     ) -> Result<(), Failure> {
+        let start = Instant::<Monotonic>::now();
         let mut files = match sb {
             Some(sb) => Files::plan(sb, self.next_walk())?,
             None => Files::default(),
         };
 
         files.hold(patience)?;
+        if sb.is_some() {
+            self.tell_nameless(files.named);
+        }
         let mut op = self.op.lock();
         let result = self.preserve_all(&mut op, &mut files).and_then(|()| {
-            op.records = Some(self.records(sb)?);
+            let records = op.records.insert(self.records(sb)?);
+
+            if self.messages.ratelimit(c"kexecfs") {
+                pr_info!(
+                    "{}: prepared {} bytes of records in {} us\n",
+                    self.name,
+                    records.bytes(),
+                    start.elapsed().as_micros_ceil()
+                );
+            }
             Ok(())
         });
 
@@ -309,6 +326,18 @@ impl Domain {
             drop(undone);
         }
         result
+    }
+
+    /// Tells how many files end with this kernel since they have no name.
+    fn tell_nameless(&self, named: u32) {
+        let nameless = i64::from(self.inodes.load(Relaxed)) - i64::from(named);
+
+        if nameless > 0 && self.messages.ratelimit(c"kexecfs") {
+            pr_info!(
+                "{}: {nameless} files of data/ have no name and are not handed over\n",
+                self.name
+            );
+        }
     }
 
     /// Preserves what is held, and hands on what nobody opened.

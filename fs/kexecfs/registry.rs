@@ -58,11 +58,7 @@ use kernel::{
         Mutex,
         SetOnce, //
     },
-    time::{
-        msecs_to_jiffies,
-        Instant,
-        Monotonic, //
-    },
+    time::msecs_to_jiffies,
 };
 
 static REGISTRY: SetOnce<Arc<Registry>> = SetOnce::new();
@@ -323,25 +319,15 @@ impl Registry {
         let mut index = VVec::new();
 
         for domain in &domains {
-            let start = Instant::<Monotonic>::now();
             let sb = supers
                 .iter()
                 .find(|sb| core::ptr::eq(&*sb.info(), &**domain));
-            let prepared = domain
+
+            domain
                 .freeze(sb.map(|sb| &**sb), &mut patience)
                 .map_err(|failure| refuse(domain, failure))?;
 
-            domain.with_records(|records| {
-                if prepared {
-                    pr_info!(
-                        "{}: prepared {} bytes of records in {} us\n",
-                        domain.name,
-                        records.bytes(),
-                        start.elapsed().as_micros_ceil()
-                    );
-                }
-                Ok(index.push(records.entry()?, GFP_KERNEL)?)
-            })?;
+            domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
         }
         self.root.lock().seal(&index)?;
         for domain in domains.iter().filter(|domain| domain.loses_files()) {
