@@ -22,6 +22,14 @@ test: FLAVOR = debug
 test: kernel	## run all tests in QEMU guests
 	@tests/check $(TESTS)
 
+test-posix: FLAVOR = debug
+test-posix: kernel	## run fsx, stress-ng and pjdfstest on data/ (hours; goes on where it stopped)
+	@tests/check -c -j 2 $(TESTS) posix
+
+bench-data: FLAVOR = fast
+bench-data: kernel	## what data/ costs against tmpfs, in instructions
+	@scripts/bench-data $(FLAVOR)
+
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
 
@@ -45,5 +53,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test kernel shell lint tree install-overlay clean distclean
+.PHONY: help demo test test-posix bench-data kernel shell lint tree install-overlay clean distclean
 .NOTPARALLEL:
