@@ -299,7 +299,8 @@ impl<O: FileOperations> VTable<O> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         from_result(|| {
             // SAFETY: The caller holds references to both; nobody else uses the file yet.
-            let opened = unsafe { O::open(Inode::from_raw(inode), LocalFile::from_raw_file(file)) }?;
+            let opened =
+                unsafe { O::open(Inode::from_raw(inode), LocalFile::from_raw_file(file)) }?;
 
             // SAFETY: A file that is being opened belongs to us.
             unsafe { (*file).private_data = opened.into_foreign() };
