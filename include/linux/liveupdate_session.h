@@ -70,6 +70,8 @@ void liveupdate_session_unclaim(struct liveupdate_session *s);
 int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
 				struct file **filep);
 int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token);
+int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
+			     struct liveupdate_session *out);
 int liveupdate_session_finish(struct liveupdate_session *s);
 
 int liveupdate_session_for_each_file(struct liveupdate_session *s,
@@ -131,6 +133,13 @@ static inline int liveupdate_session_retrieve(struct liveupdate_session *s,
 
 static inline int liveupdate_session_finish_file(struct liveupdate_session *s,
 						 u64 token)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_session_carry(struct liveupdate_session *in,
+					   u64 token,
+					   struct liveupdate_session *out)
 {
 	return -EOPNOTSUPP;
 }

@@ -368,6 +368,48 @@ int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token)
 }
 
 /**
+ * liveupdate_session_carry - Hand on a file that was not retrieved.
+ * @in:    The incoming session, claimed by the caller.
+ * @token: The token of the file, which it keeps.
+ * @out:   The outgoing session.
+ *
+ * The next kernel gets the file as this one got it: nothing is retrieved, and
+ * nobody is charged. Until liveupdate_session_unpreserve() takes it back it is in
+ * both sessions, and all that can be done with it here fails with -EBUSY; so does
+ * liveupdate_session_finish() of @in.
+ *
+ * Context: May sleep. Longer for larger files, but not as long as to retrieve them.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -ENOENT if there is no such file.
+ *         -EEXIST if the token is in use in @out.
+ *         -EOPNOTSUPP if the handler cannot hand it on.
+ *         -EBUSY if the file was retrieved or is carried already, or in a reboot.
+ *         -ENOSPC if the session is full.
+ *         -EIO if what was handed over is broken.
+ *         -ENOMEM on memory allocation failure.
+ */
+int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
+			     struct liveupdate_session *out)
+{
+	struct luo_session *session = luo_session_from_user(in);
+	struct luo_session *to = luo_session_from_user(out);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	/* First the one that came in, then the one that goes out */
+	mutex_lock_nested(&to->mutex, SINGLE_DEPTH_NESTING);
+	err = luo_file_carry(&session->file_set, token, &to->file_set);
+	mutex_unlock(&to->mutex);
+
+	return err;
+}
+
+/**
  * liveupdate_session_finish - Release all of an incoming session, and free it.
  * @s: The incoming session, claimed by the caller.
  *
