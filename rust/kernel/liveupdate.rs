@@ -380,6 +380,27 @@ impl IncomingSession {
         to_result(unsafe { bindings::liveupdate_session_finish_file(self.0.as_ptr(), token) })
     }
 
+    /// Hands a file that was not retrieved on to the next kernel as it came.
+    ///
+    /// It is in both sessions under the same token until [`OutgoingSession::unpreserve`] takes it
+    /// back. Meanwhile it can be neither retrieved nor finished.
+    ///
+    /// # Errors
+    ///
+    /// - [`ENOENT`] if there is no file of that token.
+    /// - [`EEXIST`] if the token is used in `out`.
+    /// - [`EOPNOTSUPP`] if the handler can't hand such a file on.
+    /// - [`EBUSY`] during a reboot, or if the file was retrieved or is handed on already.
+    /// - [`EIO`] if what the previous kernel handed over is broken.
+    /// - [`ENOSPC`] if the session is full, [`ENOMEM`].
+    #[inline]
+    pub fn carry(&self, token: u64, out: &OutgoingSession) -> Result {
+        // SAFETY: Both sessions are valid by the type invariants.
+        to_result(unsafe {
+            bindings::liveupdate_session_carry(self.0.as_ptr(), token, out.0.as_ptr())
+        })
+    }
+
     /// Finishes all files and frees the session.
     ///
     /// # Errors
