@@ -69,6 +69,8 @@ pub(crate) enum Plan {
     Pack,
     /// To preserve the inner file.
     Hold(Path),
+    /// To hand on what came under this token.
+    Carry(u64),
 }
 
 struct State {
@@ -206,17 +208,7 @@ impl Content {
         Ok(path)
     }
 
-    /// Retrieves the inner file if it waits in the incoming session.
-    ///
-    /// The caller is inside the gate, or has shut it.
-    pub(crate) fn retrieve(&self, inode: &Inode<KexecFs>) -> Result {
-        if matches!(self.state.lock().bytes, Bytes::HandedOver(_)) {
-            self.take_over(inode)?;
-        }
-        Ok(())
-    }
-
-    /// Retrieves the inner file.
+    /// Retrieves the inner file. The caller is inside the gate.
     fn take_over(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         let mut op = self.domain.op.lock();
         let mut state = self.state.lock();
@@ -346,7 +338,9 @@ impl Content {
         let mut state = self.state.lock();
         let (way, plan) = match &state.bytes {
             Bytes::None | Bytes::Packed { .. } => (Way::Packed, Plan::Pack),
-            Bytes::HandedOver(_) => (Way::Carried, Plan::Pack),
+            Bytes::HandedOver(unopened) => {
+                (Way::Carried, unopened.token.map_or(Plan::Pack, Plan::Carry))
+            }
             Bytes::Inner(path) => {
                 if size_of(path) <= PAGE_SIZE as u64 && !path.inode_is_open_for_write() {
                     (Way::Packed, Plan::Pack)

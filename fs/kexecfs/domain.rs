@@ -140,7 +140,7 @@ impl Slot {
 pub(crate) struct Entry {
     pub(crate) name: Name,
     pub(crate) size: u64,
-    token: u64,
+    pub(crate) token: u64,
     /// Set once the file is released, by `rm` or `finish`.
     released: Atomic<bool>,
 }
@@ -163,6 +163,10 @@ pub(crate) struct Op {
     pub(crate) records: Option<Records>,
     /// The files of `data/` that are handed over as files, from `prepare` on.
     pub(crate) handed_on: KVVec<HandedOn>,
+    /// The files in `fd_restore` that are handed on as they came, from `prepare` on.
+    pub(crate) carried: KVVec<Arc<Entry>>,
+    /// Likewise, those of a tree that nobody mounted.
+    pub(crate) carried_tokens: KVVec<u64>,
     pub(crate) next_token: u64,
     /// How many files of `data/` are in the incoming session.
     pub(crate) unopened: u32,
@@ -220,7 +224,8 @@ impl Op {
 /// What the lock `table` guards: all that can be looked at.
 struct Table {
     state: State,
-    /// The state that a failed reboot goes back to.
+    /// The states that a cancelled prepare and a failed reboot go back to.
+    before_prepare: State,
     before_reboot: State,
     options: Options,
     preserved: RBTree<Name, Slot>,
@@ -345,6 +350,8 @@ impl Domain {
                         incoming: None,
                         records: None,
                         handed_on: KVVec::new(),
+                        carried: KVVec::new(),
+                        carried_tokens: KVVec::new(),
                         next_token: 0,
                         unopened: 0,
                     },
@@ -353,6 +360,7 @@ impl Domain {
                 table <- new_mutex!(
                     Table {
                         state,
+                        before_prepare: state,
                         before_reboot: state,
                         options,
                         preserved: RBTree::new(),
@@ -701,6 +709,8 @@ impl Domain {
     /// Destroys a session that holds no file any more.
     pub(crate) fn drop_empty_session(&self, op: &mut Op) {
         let used = !op.handed_on.is_empty()
+            || !op.carried.is_empty()
+            || !op.carried_tokens.is_empty()
             || self
                 .table
                 .lock()
@@ -788,10 +798,15 @@ impl Domain {
         if table.preparing {
             return Err(Failure::new(EBUSY, "it is being prepared"));
         }
-        table
+        let next = table
             .state
             .after(event)
-            .map_err(|e| Failure::new(e, "the state forbids it"))
+            .map_err(|e| Failure::new(e, "the state forbids it"))?;
+
+        Ok(match event {
+            Event::Cancel => table.before_prepare,
+            Event::Prepare | Event::Finish => next,
+        })
     }
 
     /// Finishes the session, but for files of `data/` that nobody opened yet.
@@ -817,16 +832,21 @@ impl Domain {
         result.map_err(failure)
     }
 
-    /// Writes the records of the domain itself and of the files in `fd_preserve`.
-    pub(crate) fn write_files(&self, writer: &mut Writer<'_>) -> Result {
+    /// Writes the records of the domain itself, of the files in `fd_preserve`, and of those in
+    /// `fd_restore` that are `carried`.
+    pub(crate) fn write_files(&self, carried: &[Arc<Entry>], writer: &mut Writer<'_>) -> Result {
         let table = self.table.lock();
-        let files = table
+        let preserved = table
             .preserved
             .iter()
             .filter_map(|(name, slot)| match slot {
                 Slot::Pending => None,
                 Slot::Done(preserved) => Some((name, preserved.token, preserved.size)),
             });
+        let carried = carried
+            .iter()
+            .map(|entry| (&entry.name, entry.token, entry.size));
+        let files = Iterator::chain(preserved, carried);
 
         writer.domain(&self.name, Some(&self.session), &table.options, files)
     }
@@ -844,6 +864,7 @@ impl Domain {
             return Err(failure);
         }
         table.preparing = true;
+        table.before_prepare = table.state;
         Ok(())
     }
 
@@ -943,12 +964,12 @@ impl Domain {
         Some(table.state)
     }
 
-    /// Whether files that were handed over end with this kernel, as nobody finished the domain or
-    /// mounted it.
+    /// Whether files in `fd_restore` end with this kernel: they were restored, but nobody finished
+    /// the domain.
     pub(crate) fn loses_files(&self) -> bool {
-        let table = self.table.lock();
+        let carried = self.op.lock().carried.len();
 
-        !table.restorable.is_empty() || table.tree.is_some()
+        self.table.lock().restorable.keys().count() > carried
     }
 
     /// Calls `f` with what is written down for the next kernel.

@@ -262,7 +262,8 @@ impl<'a> Writer<'a> {
         self.record(abi::RECORD_END, &[end.as_bytes()])
     }
 
-    fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
+    /// Writes a record.
+    pub(crate) fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
         let payload: usize = parts.iter().map(|part| part.len()).sum();
         let header = abi::Record {
             len: payload.try_into()?,

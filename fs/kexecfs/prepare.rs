@@ -22,6 +22,7 @@ use crate::{
     },
     domain::{
         Domain,
+        Entry,
         Failure,
         Op, //
     },
@@ -94,6 +95,8 @@ struct Large {
 #[derive(Default)]
 pub(crate) struct Files {
     large: KVVec<Large>,
+    /// Those that nobody opened, with their tokens.
+    carried: KVVec<(Arc<Content>, u64)>,
     /// How many inodes there are that have a name.
     named: u32,
 }
@@ -111,10 +114,11 @@ impl Files {
             }
             let content = content(inode)?;
 
-            // Without a way to hand on what nobody opened, it is opened now.
-            content.retrieve(inode)?;
             match content.plan() {
                 Plan::Pack => {}
+                Plan::Carry(token) => files
+                    .carried
+                    .push((content.clone(), token), GFP_KERNEL_ACCOUNT)?,
                 Plan::Hold(inner) => files.large.push(
                     Large {
                         content: content.clone(),
@@ -304,19 +308,22 @@ impl Domain {
             self.tell_nameless(files.named);
         }
         let mut op = self.op.lock();
-        let result = self.preserve_all(&mut op, &mut files).and_then(|()| {
-            let records = op.records.insert(self.records(sb)?);
+        let result = self
+            .preserve_all(&mut op, &mut files, patience)
+            .and_then(|()| {
+                let records = self.records(&op.carried, sb)?;
+                let records = op.records.insert(records);
 
-            if self.messages.ratelimit(c"kexecfs") {
-                pr_info!(
-                    "{}: prepared {} bytes of records in {} us\n",
-                    self.name,
-                    records.bytes(),
-                    start.elapsed().as_micros_ceil()
-                );
-            }
-            Ok(())
-        });
+                if self.messages.ratelimit(c"kexecfs") {
+                    pr_info!(
+                        "{}: prepared {} bytes of records in {} us\n",
+                        self.name,
+                        records.bytes(),
+                        start.elapsed().as_micros_ceil()
+                    );
+                }
+                Ok(())
+            });
 
         if result.is_err() {
             let undone = self.take_back(&mut op);
@@ -340,14 +347,19 @@ impl Domain {
         }
     }
 
-    /// Preserves what is held, and hands on what nobody opened.
-    fn preserve_all(&self, op: &mut Op, files: &mut Files) -> Result<(), Failure> {
-        let count = files.large.len();
-
-        if count == 0 {
+    /// Preserves what is held, and hands on what nobody opened or restored.
+    fn preserve_all(
+        &self,
+        op: &mut Op,
+        files: &mut Files,
+        patience: &Patience<'_>,
+    ) -> Result<(), Failure> {
+        self.carry_all(op, files, patience)?;
+        if files.large.is_empty() {
             return Ok(());
         }
-        op.handed_on.reserve(count, GFP_KERNEL_ACCOUNT)?;
+        op.handed_on
+            .reserve(files.large.len(), GFP_KERNEL_ACCOUNT)?;
         self.make_session(op)?;
         let session = op.outgoing.as_ref().ok_or(EIO)?;
 
@@ -373,13 +385,85 @@ impl Domain {
         Ok(())
     }
 
+    /// Hands on what the previous kernel handed over and nobody has touched.
+    fn carry_all(
+        &self,
+        op: &mut Op,
+        files: &Files,
+        patience: &Patience<'_>,
+    ) -> Result<(), Failure> {
+        let entries = self.restorable()?;
+        let tree = self.tree();
+
+        if op.incoming.is_none() {
+            return Ok(());
+        }
+        self.make_session(op)?;
+        let (Some(incoming), Some(session)) = (&op.incoming, &op.outgoing) else {
+            return Err(EIO.into());
+        };
+
+        for entry in entries {
+            op.carried.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            match incoming.carry(entry.token, session) {
+                Ok(()) => op.carried.push(entry, GFP_KERNEL_ACCOUNT)?,
+                // A reboot doesn't wait until somebody finishes the domain.
+                Err(e) if e == EBUSY && matches!(patience, Patience::Within(_)) => {}
+                Err(e) => {
+                    let reason = if e == EBUSY {
+                        "it was restored: finish the domain first"
+                    } else {
+                        "LUO could not hand it on"
+                    };
+
+                    return Err(Failure::new(e, reason).of_file(&entry.name));
+                }
+            }
+        }
+        // Contents that LUO lacks stay so: that has been said when they came.
+        let carry = |token| match incoming.carry(token, session) {
+            Ok(()) => Ok(true),
+            Err(e) if e == ENOENT => Ok(false),
+            Err(e) => Err(Failure::new(e, "a file in data/ could not be handed on")),
+        };
+
+        for (content, token) in &files.carried {
+            op.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            if carry(*token)? {
+                op.handed_on.push(
+                    HandedOn {
+                        content: content.clone(),
+                        token: *token,
+                        inner: None,
+                    },
+                    GFP_KERNEL_ACCOUNT,
+                )?;
+            }
+        }
+        for token in tree.iter().flat_map(|tree| tree.tokens()) {
+            op.carried_tokens.reserve(1, GFP_KERNEL_ACCOUNT)?;
+            if carry(token)? {
+                op.carried_tokens.push(token, GFP_KERNEL_ACCOUNT)?;
+            }
+        }
+        self.drop_empty_session(op);
+        Ok(())
+    }
+
     /// Writes the records.
-    fn records(&self, sb: Option<&SuperBlock<KexecFs>>) -> Result<Records, Failure> {
+    fn records(
+        &self,
+        carried: &[Arc<Entry>],
+        sb: Option<&SuperBlock<KexecFs>>,
+    ) -> Result<Records, Failure> {
         let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
 
         Records::new(|writer| {
-            self.write_files(writer)?;
-            if let Some(sb) = sb {
+            self.write_files(carried, writer)?;
+            if let Some(tree) = self.tree() {
+                // Nobody mounted it: as it came.
+                tree.write(writer)?;
+            } else if let Some(sb) = sb {
                 walk(sb, self.next_walk(), &mut |visit| {
                     write_name(writer, &visit, &mut page)
                 })?;
@@ -402,15 +486,32 @@ impl Domain {
 }
 
 impl Op {
-    /// Takes the files of `data/` out of the outgoing session, the last first.
+    /// Takes the files of `data/` and those that are carried out of the outgoing session, the last
+    /// first.
     fn take_back(&mut self) -> KVVec<HandedOn> {
         if let Some(session) = &self.outgoing {
-            for file in self.handed_on.iter().rev() {
-                if let Err(e) = session.unpreserve(file.token) {
-                    pr_err!("a file in data/ could not be taken back: {e:?}\n");
+            let unpreserve = |token| {
+                if let Err(e) = session.unpreserve(token) {
+                    pr_err!("a file that was prepared could not be taken back: {e:?}\n");
                 }
-            }
+            };
+
+            self.handed_on
+                .iter()
+                .rev()
+                .for_each(|file| unpreserve(file.token));
+            self.carried_tokens
+                .iter()
+                .rev()
+                .copied()
+                .for_each(unpreserve);
+            self.carried
+                .iter()
+                .rev()
+                .for_each(|entry| unpreserve(entry.token));
         }
+        self.carried.clear();
+        self.carried_tokens.clear();
         core::mem::take(&mut self.handed_on)
     }
 }

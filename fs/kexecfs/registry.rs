@@ -14,6 +14,8 @@
 //! ```
 //!
 //! What takes time with the bytes of a domain, as to drop it, is done outside `Registry::domains`.
+//! In `data/`, `Domain::changes` (a gate like this one) is shut before `Domain::op` is taken, and
+//! `Content::state` comes after both. `Space::usage` is a leaf.
 //! `Domain::table` is a leaf: it comes after all of these and is never held over a call into LUO,
 //! KHO or the VFS. The gate is an SRCU read section behind a flag, so that nobody waits for a
 //! reboot: who finds it shut gets `EBUSY`. It is never held over an access to user memory or a
@@ -332,8 +334,7 @@ impl Registry {
         self.root.lock().seal(&index)?;
         for domain in domains.iter().filter(|domain| domain.loses_files()) {
             pr_warn!(
-                "{}: nobody finished it: this kexec loses the files in fd_restore, \
-                 and data/ if nobody mounted it\n",
+                "{}: nobody finished it: this kexec loses what was restored of fd_restore\n",
                 domain.name
             );
         }

@@ -28,14 +28,14 @@ impl State {
         }
     }
 
-    /// The state that `event` leads to.
+    /// The state that `event` leads to. Cancelling leads to `updated` if it was that before.
     ///
     /// # Errors
     ///
     /// `EBUSY` if this state forbids the event.
     pub(crate) fn after(self, event: Event) -> Result<State> {
         match (self, event) {
-            (State::Normal, Event::Prepare) => Ok(State::Prepared),
+            (State::Normal | State::Updated, Event::Prepare) => Ok(State::Prepared),
             (State::Prepared, Event::Cancel) => Ok(State::Normal),
             (State::Updated, Event::Finish) => Ok(State::Normal),
             _ => Err(EBUSY),
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn three_events_are_legal_and_all_others_are_ebusy() {
+    fn four_events_are_legal_and_all_others_are_ebusy() {
         let mut legal = 0;
 
         for state in STATES {
@@ -124,7 +124,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(legal, 3);
+        assert_eq!(legal, 4);
     }
 
     #[test]

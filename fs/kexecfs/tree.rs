@@ -2,7 +2,10 @@
 
 //! `data/` as the previous kernel wrote it down.
 
-use crate::name::Name;
+use crate::{
+    handover::Writer,
+    name::Name, //
+};
 use kernel::{
     alloc::AllocError,
     fs::{
@@ -314,6 +317,20 @@ impl Tree {
 
     fn payload(&self, span: &Span) -> Option<&[u8]> {
         span.of(self.area.get(..self.len)?)
+    }
+
+    /// Writes the tree as it came, for the next kernel.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result {
+        for entry in &self.index.inodes {
+            writer.record(abi::RECORD_INODE, &[self.payload(&entry.span).ok_or(EIO)?])?;
+        }
+        for span in &self.index.names {
+            writer.record(abi::RECORD_NAME, &[self.payload(span).ok_or(EIO)?])?;
+        }
+        for span in &self.index.xattrs {
+            writer.record(abi::RECORD_XATTR, &[self.payload(span).ok_or(EIO)?])?;
+        }
+        Ok(())
     }
 
     /// How many inodes there are, from 0 on.
