@@ -59,6 +59,7 @@ struct liveupdate_session *liveupdate_session_create(const char *name);
 int liveupdate_session_destroy(struct liveupdate_session *s);
 
 int liveupdate_file_hold(struct file *file, bool nowait);
+int liveupdate_file_populate(struct file *file);
 void liveupdate_file_unhold(struct file *file);
 int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
 				u64 token,
@@ -97,6 +98,11 @@ static inline int liveupdate_session_destroy(struct liveupdate_session *s)
 }
 
 static inline int liveupdate_file_hold(struct file *file, bool nowait)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_file_populate(struct file *file)
 {
 	return -EOPNOTSUPP;
 }
