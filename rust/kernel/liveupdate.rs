@@ -133,6 +133,21 @@ impl HeldFile {
         Ok(Self { file })
     }
 
+    /// Allocates the memory that the file lacks: what it preserves has no holes.
+    ///
+    /// It is charged to the caller, whose cgroup may make him wait: this belongs where no lock is
+    /// held. Who leaves it out lets [`OutgoingSession::preserve`] do it.
+    ///
+    /// # Errors
+    ///
+    /// - [`EINTR`] if the caller was killed.
+    /// - [`ENOMEM`] if there is no memory.
+    /// - Any other error of the handler.
+    pub fn populate(&self) -> Result {
+        // SAFETY: By the type invariants the file is valid and held.
+        to_result(unsafe { bindings::liveupdate_file_populate(self.file.as_ptr()) })
+    }
+
     /// Returns the file.
     #[inline]
     pub fn file(&self) -> &File {
