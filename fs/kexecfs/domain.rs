@@ -19,6 +19,7 @@ use crate::{
     sb::KexecFs,
     space::{
         bytes_of,
+        Room,
         Space, //
     },
     state::{
@@ -619,21 +620,31 @@ impl Domain {
         self.settled.notify_all();
     }
 
-    /// Preserves a file under a name that is reserved for it.
-    pub(crate) fn preserve(&self, name: &Name, file: HeldFile) -> Result<(), Failure> {
-        let mut op = self.op.lock();
+    /// Makes room for a held file. Returns its size as well.
+    pub(crate) fn make_room(&self, file: &HeldFile) -> Result<(u64, Room<'_>), Failure> {
         let size = file.file().i_size_read().try_into().map_err(Error::from)?;
+        let room = self
+            .space
+            .take_room(bytes_of(size, 0))
+            .map_err(|e| Failure::new(e, "size= bytes are held"))?;
+
+        Ok((size, room))
+    }
+
+    /// Preserves a file under a name that is reserved for it.
+    pub(crate) fn preserve(
+        &self,
+        name: &Name,
+        file: HeldFile,
+        size: u64,
+        room: Room<'_>,
+    ) -> Result<(), Failure> {
+        let mut op = self.op.lock();
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
-        let bytes = bytes_of(size, 0);
-
-        self.space
-            .take_bytes(bytes)
-            .map_err(|e| Failure::new(e, "size= bytes are held"))?;
         let result = match self.make_session(&mut op) {
             Ok(session) => session.preserve(file, token),
             Err(failure) => {
-                self.space.give_bytes(bytes);
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
                 drop(file);
@@ -643,7 +654,6 @@ impl Domain {
         let compatible = match result {
             Ok(compatible) => compatible,
             Err((file, e)) => {
-                self.space.give_bytes(bytes);
                 self.drop_empty_session(&mut op);
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
@@ -651,6 +661,7 @@ impl Domain {
                 return Err(Failure::new(e, "LUO could not preserve it"));
             }
         };
+        room.fill();
         op.next_token = next_token;
 
         let mut table = self.table.lock();

@@ -141,7 +141,9 @@ impl Files {
                 .inner
                 .kernel_file_open()
                 .and_then(|file| match patience {
-                    Patience::Endless => HeldFile::hold(file),
+                    Patience::Endless => {
+                        HeldFile::hold(file).and_then(|held| held.populate().map(|()| held))
+                    }
                     Patience::Within(left) => loop {
                         match HeldFile::try_hold(file.clone()) {
                             Err(e) if e == EAGAIN && **left != 0 => {

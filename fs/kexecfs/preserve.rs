@@ -131,8 +131,15 @@ fn preserve(
     }
     inside(|| domain.reserve(name))?;
 
-    // Outside the gate and without a lock: a writer may keep the file as long as it likes.
-    let preserved = hold(file).and_then(|held| inside(|| domain.preserve(name, held)));
+    // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
+    // cgroup may let its members wait for memory.
+    let preserved = hold(file).and_then(|held| {
+        let (size, room) = domain.make_room(&held)?;
+
+        held.populate()
+            .map_err(|e| Failure::new(e, "its holes could not be filled"))?;
+        inside(|| domain.preserve(name, held, size, room))
+    });
 
     preserved.inspect_err(|_| domain.unreserve(name))
 }

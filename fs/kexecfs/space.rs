@@ -81,6 +81,16 @@ impl Space {
         Ok(())
     }
 
+    /// Takes `bytes` for what isn't there yet.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are fewer left.
+    pub(crate) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
+        self.take_bytes(bytes)?;
+        Ok(Room { space: self, bytes })
+    }
+
     /// Takes as many of `bytes` as there are left.
     pub(crate) fn take_bytes_up_to(&self, bytes: u64) -> u64 {
         let mut usage = self.usage.lock();
@@ -161,6 +171,27 @@ impl Space {
         let mut usage = self.usage.lock();
 
         usage.ispace = usage.ispace.saturating_sub(bytes);
+    }
+}
+
+/// Bytes of a [`Space`] that are taken for what isn't there yet.
+///
+/// When it is dropped they are given back.
+pub(crate) struct Room<'a> {
+    space: &'a Space,
+    bytes: u64,
+}
+
+impl Room<'_> {
+    /// Leaves the bytes to what is there now.
+    pub(crate) fn fill(mut self) {
+        self.bytes = 0;
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        self.space.give_bytes(self.bytes);
     }
 }
 
