@@ -318,6 +318,12 @@ impl Registry {
         if !handover {
             return self.check_nothing_is_lost(&domains);
         }
+        // Perhaps nobody has mounted anything in this kernel.
+        let loaded = if domains.is_empty() {
+            Ok(())
+        } else {
+            liveupdate::load()
+        };
         let mut index = VVec::new();
 
         for domain in &domains {
@@ -325,8 +331,9 @@ impl Registry {
                 .iter()
                 .find(|sb| core::ptr::eq(&*sb.info(), &**domain));
 
-            domain
-                .freeze(sb.map(|sb| &**sb), &mut patience)
+            loaded
+                .map_err(|e| Failure::new(e, "its LUO session can't be had"))
+                .and_then(|()| domain.freeze(sb.map(|sb| &**sb), &mut patience))
                 .map_err(|failure| refuse(domain, failure))?;
 
             domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
