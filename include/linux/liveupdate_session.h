@@ -42,6 +42,11 @@ struct liveupdate_reboot_info {
  * @incoming: Called once, when the sessions that the previous kernel handed over
  *            have been read and before /dev/liveupdate can retrieve any of them.
  *            This is where the owner claims its own.
+ * @freeze_failed: Optional. Called when a file of one of its sessions could not be
+ *            frozen for a kexec, with the name of the session, the token of the
+ *            file and the error. Returns true to go on without the session, as
+ *            after liveupdate_session_exclude(); else the kexec is refused.
+ *            LUO's locks are held: it must not call back.
  * @list:     Private to LUO.
  *
  * All fields but @list are set by the owner. The structure must stay valid for
@@ -50,6 +55,7 @@ struct liveupdate_reboot_info {
 struct liveupdate_session_owner {
 	const char *prefix;
 	void (*incoming)(void);
+	bool (*freeze_failed)(const char *name, u64 token, int err);
 	struct list_head list;
 };
 
@@ -57,6 +63,7 @@ struct liveupdate_session_owner {
 
 struct liveupdate_session *liveupdate_session_create(const char *name);
 int liveupdate_session_destroy(struct liveupdate_session *s);
+void liveupdate_session_exclude(struct liveupdate_session *s, bool exclude);
 
 int liveupdate_file_hold(struct file *file, bool nowait);
 int liveupdate_file_populate(struct file *file);
@@ -96,6 +103,9 @@ static inline int liveupdate_session_destroy(struct liveupdate_session *s)
 {
 	return -EOPNOTSUPP;
 }
+
+static inline void liveupdate_session_exclude(struct liveupdate_session *s,
+					      bool exclude) { }
 
 static inline int liveupdate_file_hold(struct file *file, bool nowait)
 {

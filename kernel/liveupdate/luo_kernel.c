@@ -179,6 +179,25 @@ int liveupdate_session_destroy(struct liveupdate_session *s)
 }
 
 /**
+ * liveupdate_session_exclude - Hand a session over without its files, or with them.
+ * @s:       The outgoing session.
+ * @exclude: Whether the files are left behind.
+ *
+ * For an owner that goes on without a session in a reboot that has begun: to
+ * destroy it would lose the files if the kexec fails after all. The next kernel
+ * finds a session of the name that is empty.
+ *
+ * Context: May sleep.
+ */
+void liveupdate_session_exclude(struct liveupdate_session *s, bool exclude)
+{
+	struct luo_session *session = luo_session_from_user(s);
+
+	guard(mutex)(&session->mutex);
+	session->excluded = exclude;
+}
+
+/**
  * liveupdate_session_preserve - Preserve a file.
  * @s:          The outgoing session.
  * @file:       The file; held by the caller with liveupdate_file_hold().
@@ -569,4 +588,18 @@ void luo_session_owners_incoming(void)
 		if (o->incoming)
 			o->incoming();
 	}
+}
+
+/* Whether the owner of a session that cannot be frozen goes on without it */
+bool luo_session_owner_goes_on(const char *name, u64 token, int err)
+{
+	struct liveupdate_session_owner *o;
+
+	list_for_each_entry(o, &luo_session_owners, list) {
+		if (str_has_prefix(name, o->prefix))
+			return o->freeze_failed &&
+			       o->freeze_failed(name, token, err);
+	}
+
+	return false;
 }

@@ -305,6 +305,14 @@ impl OutgoingSession {
         }
     }
 
+    /// Hands the session over without its files, or with them again.
+    ///
+    /// For who goes on without it in a reboot that has begun. The next kernel finds it empty.
+    pub fn exclude(&self, exclude: bool) {
+        // SAFETY: The session is valid by the type invariants.
+        unsafe { bindings::liveupdate_session_exclude(self.0.as_ptr(), exclude) };
+    }
+
     /// Destroys the session. If that succeeds it must not be used any more.
     fn destroy_raw(&self) -> Result {
         // SAFETY: The session is valid by the type invariants. Both callers own the object and use
@@ -544,6 +552,13 @@ pub trait SessionOwner: 'static {
     /// Called with the lock that [`load`] takes. So it must not call [`load`], must not wait for
     /// user memory, and every lock that it takes is below that one.
     fn incoming();
+
+    /// A file of the session `name` could not be frozen for a kexec. Returns whether to go on without
+    /// the session, as after [`OutgoingSession::exclude`]; else the kexec is refused.
+    ///
+    /// Called between [`RebootNotifier::prepare`] and [`RebootNotifier::abort`] with LUO's locks: it
+    /// must not call anything here, nor take a lock under which such a call is made.
+    fn freeze_failed(name: &CStr, token: u64, error: Error) -> bool;
 }
 
 /// Makes a [`SessionOwner`] known to LUO. This has to be done before `late_initcall` (level 7).
@@ -563,6 +578,7 @@ pub fn register_session_owner<T: SessionOwner>() -> Result {
         bindings::liveupdate_session_owner {
             prefix: T::PREFIX.as_char_ptr(),
             incoming: Some(incoming_callback::<T>),
+            freeze_failed: Some(freeze_failed_callback::<T>),
             ..pin_init::zeroed()
         },
         GFP_KERNEL,
@@ -578,6 +594,22 @@ pub fn register_session_owner<T: SessionOwner>() -> Result {
 /// Calls [`SessionOwner::incoming`].
 extern "C" fn incoming_callback<T: SessionOwner>() {
     T::incoming();
+}
+
+/// Calls [`SessionOwner::freeze_failed`].
+///
+/// # Safety
+///
+/// `name` must be a valid C string, and `err` an errno.
+unsafe extern "C" fn freeze_failed_callback<T: SessionOwner>(
+    name: *const c_char,
+    token: u64,
+    err: c_int,
+) -> bool {
+    // SAFETY: By the safety requirements.
+    let name = unsafe { CStr::from_char_ptr(name) };
+
+    T::freeze_failed(name, token, Error::from_errno(err))
 }
 
 /// Registers a C struct that C will keep, and leaves it to C if that succeeds.
