@@ -196,8 +196,9 @@ impl<O: FileOperations> Straight<O> {
         // SAFETY: By the safety requirements; the kiocb is one for a synchronous call, as
         // init_sync_kiocb() makes it.
         unsafe {
-            let Some(backing) = O::backing(super::file_ops::data::<O>(file)) else {
-                return EINVAL.to_errno() as isize;
+            let backing = match O::backing(super::file_ops::data::<O>(file)) {
+                Ok(backing) => backing,
+                Err(e) => return e.to_errno() as isize,
             };
             let mut ctx = context(file);
 
@@ -227,8 +228,9 @@ impl<O: FileOperations> Straight<O> {
     ) -> c_int {
         // SAFETY: By the safety requirements.
         unsafe {
-            let Some(backing) = O::backing(super::file_ops::data::<O>(file)) else {
-                return ENODEV.to_errno();
+            let backing = match O::backing(super::file_ops::data::<O>(file)) {
+                Ok(backing) => backing,
+                Err(e) => return e.to_errno(),
             };
             let mut ctx = context(file);
 

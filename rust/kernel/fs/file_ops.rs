@@ -103,8 +103,9 @@ pub trait FileOperations: Sized + 'static {
     ///
     /// With this method, splicing out of the file and mapping it go straight there
     /// (`backing_file_splice_read()`, `backing_file_mmap()`), and splicing into it is done by
-    /// [`write_iter`](Self::write_iter). `O_DIRECT` is allowed if it is for the backing file.
-    fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Option<&'a BackingFile> {
+    /// [`write_iter`](Self::write_iter). `O_DIRECT` is allowed if it is for the backing file. An
+    /// error is that of the call.
+    fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -306,7 +307,7 @@ impl<O: FileOperations> VTable<O> {
             unsafe { (*file).private_data = opened.into_foreign() };
             if O::HAS_BACKING {
                 // SAFETY: As above, and the private data is set.
-                if let Some(backing) = O::backing(unsafe { data::<O>(file) }) {
+                if let Ok(backing) = O::backing(unsafe { data::<O>(file) }) {
                     let can = backing.f_mode() & bindings::FMODE_CAN_ODIRECT;
 
                     // SAFETY: As above.
@@ -467,7 +468,7 @@ impl<O: FileOperations> VTable<O> {
         }
         from_result(|| {
             // SAFETY: `open` has set the private data, and it stays until `release`.
-            let backing = O::backing(unsafe { data::<O>(file) }).ok_or(EINVAL)?;
+            let backing = O::backing(unsafe { data::<O>(file) })?;
             let found = backing.seek_data_or_hole(offset, whence)?;
 
             // SAFETY: By the safety requirements; the inode is held by the file.

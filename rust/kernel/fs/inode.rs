@@ -487,6 +487,8 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
     ///
     /// `ENOMEM`.
     pub fn new(sb: &'a SuperBlock<T>, mode: Mode, data: T::InodeData) -> Result<Self> {
+        // A bit of the pointer tells of an offset map.
+        const_assert!(T::InodeData::FOREIGN_ALIGN > OFFSET_DIR);
         // SAFETY: The superblock is valid.
         let inode = unsafe { bindings::new_inode(sb.as_ptr()) };
 
@@ -521,7 +523,6 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
     ///
     /// `ENOTDIR` if it isn't one by its mode, `EEXIST` for a second call, `ENOMEM`.
     pub fn set_offset_dir<O: InodeOperations<FileSystem = T>>(&mut self) -> Result {
-        const_assert!(T::InodeData::FOREIGN_ALIGN > OFFSET_DIR);
         let inode = self.0.as_ptr();
 
         if !self.mode().is_dir() {

@@ -23,6 +23,7 @@ enum Kind {
     String,
     Number,
     Size,
+    Flag,
 }
 
 /// One mount option: a `struct fs_parameter_spec`.
@@ -90,6 +91,14 @@ impl Spec {
             Some(bindings::fs_param_is_string),
             0,
         )
+    }
+
+    /// A word that switches something on, or with `no` before it off (`fsparam_flag_no()`).
+    pub const fn flag_no(name: &'static CStr, opt: u8) -> Self {
+        let mut spec = Self::new(name, opt, Kind::Flag, None, 0);
+
+        spec.raw.flags = bindings::fs_param_neg_with_no as u16;
+        spec
     }
 
     /// A number of bytes that may have a suffix, or be a share of the memory with `%`, as `size=`
@@ -211,6 +220,7 @@ impl Parameters {
                 // belongs to `param`.
                 Value::String(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
             }
+            Kind::Flag => Value::Flag(!result.negated),
             Kind::Number | Kind::Size => {
                 // SAFETY: As above.
                 let string = unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) };
@@ -235,6 +245,8 @@ pub enum Value<'a> {
     Gid(Kgid),
     /// Of [`Spec::string`].
     String(&'a CStr),
+    /// Of [`Spec::flag_no`].
+    Flag(bool),
     /// Of [`Spec::number`] and [`Spec::size`].
     Number(u64),
 }

@@ -115,6 +115,12 @@ impl<T: FileSystem> SuperBlock<T> {
         Ok(unsafe { DentryRef::from_raw(dentry.as_ptr()) })
     }
 
+    /// How many active references there are: mounts, and each [`ActiveSuper`] (`sb->s_active`).
+    pub fn s_active(&self) -> i32 {
+        // SAFETY: The superblock is valid; C changes and reads the counter without a lock as well.
+        unsafe { (&raw const (*self.as_ptr()).s_active.counter).read_volatile() }
+    }
+
     /// Keeps the superblock alive though it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
     ///
     /// None if it is being killed already.
@@ -132,8 +138,8 @@ impl<T: FileSystem> SuperBlock<T> {
 ///
 /// Dropping the last one kills the superblock (`deactivate_super()`), with all that belongs to it
 /// and [`FileSystem::kill_sb`]. That sleeps and takes `s_umount`: it must not be dropped where
-/// `s_umount` of the superblock is held (as in `fill_super` and `reconfigure`), nor under a lock
-/// that `kill_sb` or the end of an inode takes.
+/// `s_umount` of the superblock is held, nor under a lock that `kill_sb` or the end of an inode
+/// takes. In `fill_super` and `reconfigure` it is not the last: the context has one.
 ///
 /// # Invariants
 ///

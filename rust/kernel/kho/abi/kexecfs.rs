@@ -107,10 +107,22 @@ constant! {
     RECORD_XATTR: u16 = KEXECFS_RECORD_XATTR
 }
 constant! {
+    /// The type of a record that holds a [`WaitingRecord`], `KEXECFS_RECORD_WAITING`.
+    RECORD_WAITING: u16 = KEXECFS_RECORD_WAITING
+}
+constant! {
     /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
     RECORD_MUST_UNDERSTAND: u16 = KEXECFS_RECORD_MUST_UNDERSTAND
 }
 
+constant! {
+    /// The flag of domains that are dropped if they can't be prepared, `KEXECFS_DOMAIN_DROP`.
+    DOMAIN_DROP: u32 = KEXECFS_DOMAIN_DROP
+}
+constant! {
+    /// The flag of domains that stay when they are unmounted, `KEXECFS_DOMAIN_PERSIST`.
+    DOMAIN_PERSIST: u32 = KEXECFS_DOMAIN_PERSIST
+}
 constant! {
     /// The flag of inodes whose contents are a file of LUO, `KEXECFS_INODE_TOKEN`.
     INODE_TOKEN: u32 = KEXECFS_INODE_TOKEN
@@ -184,7 +196,7 @@ pub struct DomainRecord {
     pub max_fds: u32,
     pub name_len: u16,
     pub session_len: u16,
-    pub reserved: u32,
+    pub flags: u32,
 }
 
 assert_layout!(DomainRecord, bindings::kexecfs_domain_record, {
@@ -194,7 +206,7 @@ assert_layout!(DomainRecord, bindings::kexecfs_domain_record, {
     max_fds: max_fds,
     name_len: name_len,
     session_len: session_len,
-    reserved: reserved,
+    flags: flags,
 });
 
 /// A mirror of `struct kexecfs_file_record`.
@@ -241,6 +253,18 @@ pub struct LimitsRecord {
 assert_layout!(LimitsRecord, bindings::kexecfs_limits_record, {
     size: size,
     nr_inodes: nr_inodes,
+});
+
+/// A mirror of `struct kexecfs_waiting_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct WaitingRecord {
+    pub seconds: u64,
+}
+
+assert_layout!(WaitingRecord, bindings::kexecfs_waiting_record, {
+    seconds: seconds,
 });
 
 /// A mirror of `struct kexecfs_inode_record`.
