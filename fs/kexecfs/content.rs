@@ -182,8 +182,10 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the domain is prepared and it was never opened, or in a reboot; `EIO`; `ENOMEM`.
+    /// `EBUSY` if the domain is prepared and it was never opened, or in a reboot; `ESTALE` if it was
+    /// discarded; `EIO`; `ENOMEM`.
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
+        self.domain.alive()?;
         let mut state = self.state.lock();
         let path = match &state.bytes {
             Bytes::Inner(path) => return Ok(path.clone()),
@@ -253,8 +255,10 @@ impl Content {
 
         loop {
             // Inside the gate: a prepare that follows sees that it is open for writing.
-            if let Ok(_inside) = self.domain.changes.enter() {
-                return open(&path);
+            match self.domain.change() {
+                Ok(_inside) => return open(&path),
+                Err(e) if e == ESTALE => return Err(e),
+                Err(_) => {}
             }
             self.domain.wait_until_prepared()?;
             let _gate = registry()?.enter()?;
@@ -360,13 +364,16 @@ impl Content {
         self.domain.changes.is_shut()
     }
 
-    /// Enters the gate for changes.
-    ///
+    /// Enters the gate for changes, see [`Domain::change`].
+    pub(crate) fn change(&self) -> Result<srcu::Guard<'_>> {
+        self.domain.change()
+    }
+
     /// # Errors
     ///
-    /// `EBUSY` if the domain is prepared.
-    pub(crate) fn changes(&self) -> Result<srcu::Guard<'_>> {
-        self.domain.changes.enter()
+    /// `ESTALE` if the domain has been discarded.
+    pub(crate) fn alive(&self) -> Result {
+        self.domain.alive()
     }
 
     /// The token under which the contents are handed over, unless they lie within the record.

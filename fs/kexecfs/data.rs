@@ -393,7 +393,7 @@ impl InodeOperations for Directory {
 
     fn create(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let kind = Kind::File(Content::empty(domain.into())?);
         let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
 
@@ -403,7 +403,7 @@ impl InodeOperations for Directory {
 
     fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Directory)?)?;
 
         inode.set_offset_dir::<Directory>()?;
@@ -415,7 +415,7 @@ impl InodeOperations for Directory {
             return Self::create(entry);
         }
         let domain = entry.dir().sb().info();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
 
         set_special(&mut inode, rdev)?;
@@ -424,7 +424,7 @@ impl InodeOperations for Directory {
 
     fn symlink(entry: NewEntry<'_, KexecFs>, target: &CStr) -> Result {
         let domain = entry.dir().sb().info();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
 
         set_link(&mut inode, target)?;
@@ -433,7 +433,7 @@ impl InodeOperations for Directory {
 
     fn link(link: Link<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = link.dir().sb().info().into();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         // The first name of a file that was made without one is counted already.
         let counts = link.old().nlink() != 0;
 
@@ -449,7 +449,7 @@ impl InodeOperations for Directory {
 
     fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = unlink.dir().sb().info().into();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let links = unlink.dentry().inode().map_or(0, |inode| inode.nlink());
 
         unlink.simple_unlink()?;
@@ -461,14 +461,14 @@ impl InodeOperations for Directory {
 
     fn rmdir(rmdir: Unlink<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = rmdir.dir().sb().info().into();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
 
         rmdir.simple_rmdir()
     }
 
     fn rename(rename: Rename<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = rename.old_dir().sb().info().into();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let links = match rename.target() {
             Some(inode) if !rename.exchange() && !inode.mode().is_dir() => inode.nlink(),
             _ => 0,
@@ -492,7 +492,7 @@ impl InodeOperations for Directory {
 
     fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
         let domain = tmpfile.dir().sb().info();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
         let kind = Kind::File(Content::empty(domain.into())?);
         let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
 
@@ -519,7 +519,7 @@ impl InodeOperations for Other {
 
 fn set_attributes(mut attr: SetAttr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = attr.inode().sb().info().into();
-    let _inside = domain.changes.enter()?;
+    let _inside = domain.change()?;
 
     attr.prepare()?;
     attr.copy();
@@ -535,7 +535,7 @@ impl InodeOperations for Regular {
 
     fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = attr.inode().sb().info().into();
-        let _inside = domain.changes.enter()?;
+        let _inside = domain.change()?;
 
         attr.prepare()?;
         if let Some(size) = attr.size() {
@@ -580,7 +580,7 @@ impl InodeOperations for Regular {
 /// Changes an extended attribute, whose inode is locked.
 pub(crate) fn set_xattr(change: SetXattr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = change.inode().sb().info().into();
-    let _inside = domain.changes.enter()?;
+    let _inside = domain.change()?;
     let item = item(change.inode())?;
     let taken = change.space() as u64;
 

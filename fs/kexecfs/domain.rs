@@ -14,7 +14,10 @@ use crate::{
         Writer, //
     },
     name::Name,
-    options::Options,
+    options::{
+        Errors,
+        Options, //
+    },
     prepare::HandedOn,
     sb::KexecFs,
     space::{
@@ -60,6 +63,7 @@ use kernel::{
             Relaxed, //
         },
         poll::PollCondVarBox,
+        srcu,
         Arc,
         CondVar,
         Mutex, //
@@ -68,7 +72,11 @@ use kernel::{
         Kgid,
         Kuid, //
     },
-    time::Jiffies, //
+    time::{
+        Instant,
+        Jiffies,
+        Monotonic, //
+    }, //
 };
 
 /// Why something failed: for the log and for the file `error`.
@@ -156,6 +164,19 @@ impl Released {
     }
 }
 
+/// What the machine-wide view shows of a domain.
+pub(crate) struct Line {
+    pub(crate) state: State,
+    pub(crate) mounted: bool,
+    pub(crate) files: u64,
+    pub(crate) inodes: u64,
+    pub(crate) bytes: u64,
+    pub(crate) handed_over: usize,
+    pub(crate) options: Options,
+    /// In seconds.
+    pub(crate) waiting: Option<u64>,
+}
+
 /// What the lock `op` guards: the domain's dealings with LUO and KHO.
 pub(crate) struct Op {
     pub(crate) outgoing: Option<OutgoingSession>,
@@ -171,6 +192,8 @@ pub(crate) struct Op {
     pub(crate) next_token: u64,
     /// How many files of `data/` are in the incoming session.
     pub(crate) unopened: u32,
+    /// Whether a reboot goes on without the domain.
+    left_behind: bool,
 }
 
 impl Op {
@@ -239,6 +262,9 @@ struct Table {
     /// `data/` as it came, until the domain is mounted.
     tree: Option<Arc<Tree>>,
     failure: Option<Failure>,
+    /// Since when the domain waits to be finished in this kernel, and for how many seconds it did
+    /// in earlier ones.
+    waiting: Option<(Instant<Monotonic>, u64)>,
 }
 
 impl Table {
@@ -248,6 +274,14 @@ impl Table {
             .iter()
             .find(|(_, slot)| matches!(slot, Slot::Pending))
             .map(|(name, _)| Failure::new(EBUSY, "it is still being preserved").of_file(name))
+    }
+
+    /// For how many seconds nobody has finished the domain.
+    fn waiting(&self) -> Option<u64> {
+        let (since, before) = self.waiting?;
+        let here = u64::try_from(since.elapsed().as_millis() / 1000).unwrap_or(0);
+
+        Some(before.saturating_add(here))
     }
 
     /// # Errors
@@ -292,6 +326,11 @@ pub(crate) struct Domain {
     /// For what its users make the log say.
     #[pin]
     pub(crate) messages: Ratelimit,
+    /// Set for good once the domain is discarded.
+    discarded: Atomic<bool>,
+    /// How many bytes of records came and go with the domain.
+    came: Atomic<usize>,
+    pub(crate) handed_over: Atomic<usize>,
     /// How often `state` and `error` have changed.
     state_changes: Atomic<u32>,
     error_changes: Atomic<u32>,
@@ -303,7 +342,16 @@ impl Domain {
         let session = name.session()?;
         let options = Options::new()?;
 
-        Self::with(name, session, State::Normal, options, RBTree::new(), None)
+        Self::with(
+            name,
+            session,
+            State::Normal,
+            options,
+            RBTree::new(),
+            None,
+            None,
+            0,
+        )
     }
 
     /// A domain that the previous kernel handed over.
@@ -328,9 +376,12 @@ impl Domain {
             arrived.options,
             restorable,
             arrived.tree,
+            Some((Instant::now(), arrived.waited)),
+            arrived.len,
         )
     }
 
+    #[expect(clippy::too_many_arguments)]
     fn with(
         name: Name,
         session: Name,
@@ -338,6 +389,8 @@ impl Domain {
         options: Options,
         restorable: RBTree<Name, Arc<Entry>>,
         tree: Option<Arc<Tree>>,
+        waiting: Option<(Instant<Monotonic>, u64)>,
+        came: usize,
     ) -> Result<Arc<Self>> {
         let changed = PollCondVarBox::new(c"Domain::changed", kernel::static_lock_class!())?;
 
@@ -355,6 +408,7 @@ impl Domain {
                         carried_tokens: KVVec::new(),
                         next_token: 0,
                         unopened: 0,
+                        left_behind: false,
                     },
                     "Domain::op"
                 ),
@@ -371,6 +425,7 @@ impl Domain {
                         restorable,
                         tree,
                         failure: None,
+                        waiting,
                     },
                     "Domain::table"
                 ),
@@ -384,6 +439,9 @@ impl Domain {
                 settled <- new_condvar!("Domain::settled"),
                 changed,
                 messages <- Ratelimit::new(),
+                discarded: Atomic::new(false),
+                handed_over: Atomic::new(came),
+                came: Atomic::new(came),
                 state_changes: Atomic::new(0),
                 error_changes: Atomic::new(0),
             }? Error),
@@ -480,24 +538,91 @@ impl Domain {
 
     // What keeps it.
 
-    /// Keeps the superblock alive without a mount.
+    /// Keeps the superblock alive without a mount, or no longer, as the state and the options say.
+    ///
+    /// May be the end of a superblock that isn't mounted: not under one of its locks, or inside a
+    /// gate. A remount is no such end.
     pub(crate) fn keep(&self, sb: &SuperBlock<KexecFs>) {
         let mut kept = self.kept.lock();
+        let stays = {
+            let table = self.table.lock();
 
-        if kept.is_none() {
+            table.state != State::Normal || table.options.persist
+        };
+
+        if !stays || self.is_discarded() {
+            let kept = kept.take();
+
+            drop(kept);
+        } else if kept.is_none() {
             *kept = sb.get_active();
         }
     }
 
-    /// Ends [`Domain::keep`] if the state is `normal`.
-    ///
-    /// May be the end of the superblock: not under one of its locks, or inside a gate.
-    pub(crate) fn release(&self) {
-        if self.state() == State::Normal {
-            let kept = self.kept.lock().take();
+    /// Whether the superblock is kept, and nobody else uses it.
+    fn is_only_kept(&self) -> bool {
+        self.kept
+            .lock()
+            .as_ref()
+            .is_some_and(|sb| sb.s_active() == 1)
+    }
 
-            drop(kept);
+    /// Whether the domain has been discarded.
+    fn is_discarded(&self) -> bool {
+        self.discarded.load(Relaxed)
+    }
+
+    /// # Errors
+    ///
+    /// `ESTALE` if the domain has been discarded.
+    pub(crate) fn alive(&self) -> Result {
+        if self.is_discarded() {
+            return Err(ESTALE);
         }
+        Ok(())
+    }
+
+    /// Enters the gate for changes of `data/`.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`, `EBUSY` if the domain is prepared.
+    pub(crate) fn change(&self) -> Result<srcu::Guard<'_>> {
+        self.alive()?;
+        self.changes.enter()
+    }
+
+    /// Drops all that the domain holds, for good. `mounted` says whether there is a superblock.
+    ///
+    /// The caller is inside the gate, and drops what is returned after it has left it: that may be
+    /// the end of the superblock.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the domain is in use and `force` isn't given.
+    pub(crate) fn discard(
+        &self,
+        mounted: bool,
+        force: bool,
+    ) -> Result<(Option<ActiveSuper<KexecFs>>, KVVec<HandedOn>)> {
+        if mounted && !force && !self.is_only_kept() {
+            return Err(EBUSY);
+        }
+        // Who prepares or preserves just now finds that under `op`, and undoes what it did.
+        self.discarded.store(true, Relaxed);
+        let undone = {
+            let mut op = self.op.lock();
+
+            self.take_back(&mut op)
+        };
+
+        self.forget_tree();
+        let result = self.clear();
+
+        self.set_state(State::Normal);
+        self.error_changes.add(1, Relaxed);
+        result?;
+        Ok((self.kept.lock().take(), undone))
     }
 
     /// `data/` as it came, if the domain has not been mounted since.
@@ -562,12 +687,30 @@ impl Domain {
         let options = Options::new()?;
         let mut op = self.op.lock();
         let mut table = self.table.lock();
-        let preserved = core::mem::take(&mut table.preserved);
+        // Those that are waited for are taken out by who waits.
+        let mut pending = RBTree::new();
+        let mut preserved = core::mem::take(&mut table.preserved);
+        let restorable = core::mem::take(&mut table.restorable);
         let failure = table.failure.take();
 
-        table.slots = 0;
+        for entry in restorable.values() {
+            entry.released.store(true, Relaxed);
+        }
+        while let Some(name) = preserved.iter().find_map(|(name, slot)| match slot {
+            Slot::Pending => name.try_clone().ok(),
+            Slot::Done(_) => None,
+        }) {
+            if let Some(node) = preserved.remove_node(&name) {
+                pending.insert(node);
+            }
+        }
+        table.slots = table.pending;
+        table.preserved = pending;
         table.options = options;
+        table.waiting = None;
         drop(table);
+        self.came.store(0, Relaxed);
+        self.handed_over.store(0, Relaxed);
         self.space
             .give_bytes(preserved.values().map(Slot::bytes).sum());
         // What else counts is given back as the inodes go, with the superblock.
@@ -578,7 +721,7 @@ impl Domain {
         let unopened = op.incoming.take().map(IncomingSession::finish);
 
         drop(op);
-        drop((preserved, failure));
+        drop((preserved, restorable, failure));
         if let Some(Err((_, e))) = unopened {
             return Err(e);
         }
@@ -593,6 +736,7 @@ impl Domain {
         let _op = self.op.lock();
         let mut table = self.table.lock();
 
+        self.alive()?;
         if table.state != State::Normal {
             return Err(Failure::new(EBUSY, "the state forbids it"));
         }
@@ -684,6 +828,7 @@ impl Domain {
         let token = {
             let table = self.table.lock();
 
+            self.alive()?;
             if table.state != State::Normal {
                 return Err(Failure::new(EBUSY, "the state forbids it"));
             }
@@ -740,6 +885,7 @@ impl Domain {
     pub(crate) fn retrieve(&self, entry: &Entry) -> Result<ARef<File>, Failure> {
         let op = self.op.lock();
 
+        self.alive()?;
         if entry.is_released() {
             return Err(Failure::new(ESTALE, "it was released"));
         }
@@ -757,6 +903,7 @@ impl Domain {
     pub(crate) fn release_entry(&self, entry: &Entry) -> Result<(), Failure> {
         let op = self.op.lock();
 
+        self.alive()?;
         if entry.is_released() {
             return Err(Failure::new(ESTALE, "it was released"));
         }
@@ -795,8 +942,12 @@ impl Domain {
                 entry.released.store(true, Relaxed);
             }
             table.state = next;
+            table.waiting = None;
             released
         };
+
+        self.came.store(0, Relaxed);
+        self.handed_over.store(0, Relaxed);
 
         self.state_has_changed();
         Ok(Released(released))
@@ -806,6 +957,7 @@ impl Domain {
     pub(crate) fn after(&self, event: Event) -> Result<State, Failure> {
         let table = self.table.lock();
 
+        self.alive()?;
         if table.preparing {
             return Err(Failure::new(EBUSY, "it is being prepared"));
         }
@@ -859,7 +1011,15 @@ impl Domain {
             .map(|entry| (&entry.name, entry.token, entry.size));
         let files = Iterator::chain(preserved, carried);
 
-        writer.domain(&self.name, Some(&self.session), &table.options, files)
+        let waiting = table.waiting();
+
+        writer.domain(
+            &self.name,
+            Some(&self.session),
+            &table.options,
+            waiting,
+            files,
+        )
     }
 
     // What preparing does, see `prepare.rs`.
@@ -894,6 +1054,11 @@ impl Domain {
         }
     }
 
+    /// What is handed over is what came, if anything.
+    pub(crate) fn nothing_is_written_down(&self) {
+        self.handed_over.store(self.came.load(Relaxed), Relaxed);
+    }
+
     /// Sets the state.
     pub(crate) fn set_state(&self, next: State) {
         self.table.lock().state = next;
@@ -924,6 +1089,10 @@ impl Domain {
 
     /// Creates the outgoing session unless there is one.
     pub(crate) fn make_session<'a>(&self, op: &'a mut Op) -> Result<&'a OutgoingSession, Failure> {
+        self.alive()?;
+        if op.left_behind {
+            return Err(Failure::new(EBUSY, "a reboot goes on without it"));
+        }
         let session = match op.outgoing.take() {
             Some(session) => session,
             None => OutgoingSession::create(self.session.as_c_str())
@@ -1008,6 +1177,84 @@ impl Domain {
             return Err(Failure::new(EBUSY, "it is still being prepared"));
         }
         table.pending_failure().map_or(Ok(()), Err)
+    }
+
+    /// Leaves the domain behind in a reboot that can't prepare it, if its mounter has allowed that.
+    ///
+    /// Returns whether it is left behind.
+    pub(crate) fn leave_behind(&self) -> bool {
+        if self.options().errors != Errors::Drop {
+            return false;
+        }
+        let mut op = self.op.lock();
+
+        op.left_behind = true;
+        if let Some(session) = &op.outgoing {
+            session.exclude(true);
+        }
+        true
+    }
+
+    /// Undoes [`Domain::leave_behind`], and what LUO left behind.
+    pub(crate) fn take_along(&self) {
+        let mut op = self.op.lock();
+
+        op.left_behind = false;
+        if let Some(session) = &op.outgoing {
+            session.exclude(false);
+        }
+    }
+
+    /// Whether the LUO session `name` is that of the domain.
+    pub(crate) fn has_session(&self, name: &CStr) -> bool {
+        self.session.as_c_str() == name
+    }
+
+    /// What LUO could not freeze: the preserved file with the given token.
+    pub(crate) fn freeze_failure(&self, token: u64, error: Error) -> Failure {
+        let failure = Failure::new(error, "LUO could not freeze it");
+        let table = self.table.lock();
+        let name = table.preserved.iter().find_map(|(name, slot)| match slot {
+            Slot::Done(preserved) if preserved.token == token => Some(name),
+            _ => None,
+        });
+
+        match name {
+            Some(name) => failure.of_file(name),
+            None => failure,
+        }
+    }
+
+    // What the machine-wide view shows.
+
+    /// The line of the domain in `domains`. `mounted` says whether there is a superblock.
+    pub(crate) fn describe(&self, mounted: bool) -> Line {
+        let usage = self.space.usage();
+        let mounted = mounted && !self.is_only_kept();
+        let table = self.table.lock();
+        let restorable = table.restorable.values();
+        let (mut files, mut bytes) = (u64::from(table.slots), usage.bytes);
+
+        for entry in restorable {
+            files += 1;
+            bytes = bytes.saturating_add(bytes_of(entry.size, 0));
+        }
+        let mut inodes = usage.inodes();
+
+        if let Some(tree) = &table.tree {
+            inodes = tree.inodes() as u64;
+            bytes = bytes.saturating_add(tree.bytes());
+        }
+        Line {
+            state: table.state,
+            mounted,
+            files,
+            inodes,
+            bytes,
+            handed_over: self.handed_over.load(Relaxed),
+            options: table.options,
+            waiting: table.waiting(),
+        }
     }
 
     // What a load of LUO's sessions does.

@@ -8,6 +8,7 @@
 use crate::{
     name::Name,
     options::{
+        Errors,
         Limit,
         Options, //
     },
@@ -187,15 +188,26 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a domain with the given files: name, token, and size in bytes.
+    ///
+    /// `waiting` is for how many seconds nobody has finished it, if it was handed over.
     pub(crate) fn domain<'n>(
         &mut self,
         name: &Name,
         session: Option<&Name>,
         options: &Options,
+        waiting: Option<u64>,
         files: impl Iterator<Item = (&'n Name, u64, u64)>,
     ) -> Result {
         let name = name.as_bytes();
         let session = session.map_or(&[][..], |session| session.as_bytes());
+        let mut flags = 0;
+
+        if options.errors == Errors::Drop {
+            flags |= abi::DOMAIN_DROP;
+        }
+        if options.persist {
+            flags |= abi::DOMAIN_PERSIST;
+        }
         let domain = abi::DomainRecord {
             uid: options.uid.val(),
             gid: options.gid.val(),
@@ -203,7 +215,7 @@ impl<'a> Writer<'a> {
             max_fds: options.max_fds,
             name_len: name.len().try_into()?,
             session_len: session.len().try_into()?,
-            ..Default::default()
+            flags,
         };
 
         self.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), name, session])?;
@@ -223,7 +235,15 @@ impl<'a> Writer<'a> {
             nr_inodes: options.nr_inodes.to_record(),
         };
 
-        self.record(abi::RECORD_LIMITS, &[limits.as_bytes()])
+        self.record(abi::RECORD_LIMITS, &[limits.as_bytes()])?;
+        match waiting {
+            Some(seconds) => self.record_with(
+                abi::RECORD_WAITING,
+                0,
+                &[abi::WaitingRecord { seconds }.as_bytes()],
+            ),
+            None => Ok(()),
+        }
     }
 
     /// Writes an inode of `data/` with what follows it, and returns where the record lies.
@@ -262,13 +282,18 @@ impl<'a> Writer<'a> {
         self.record(abi::RECORD_END, &[end.as_bytes()])
     }
 
-    /// Writes a record.
+    /// Writes a record that every reader has to understand.
     pub(crate) fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
+        self.record_with(kind, abi::RECORD_MUST_UNDERSTAND, parts)
+    }
+
+    /// Writes a record.
+    pub(crate) fn record_with(&mut self, kind: u16, flags: u16, parts: &[&[u8]]) -> Result {
         let payload: usize = parts.iter().map(|part| part.len()).sum();
         let header = abi::Record {
             len: payload.try_into()?,
             kind,
-            flags: abi::RECORD_MUST_UNDERSTAND,
+            flags,
         };
 
         self.bytes(header.as_bytes())?;
@@ -309,6 +334,10 @@ pub(crate) struct Arrived {
     /// The LUO session that holds its files; without one there are none.
     pub(crate) session: Option<Name>,
     pub(crate) options: Options,
+    /// For how many seconds nobody finished it in earlier kernels.
+    pub(crate) waited: u64,
+    /// How long its stream is.
+    pub(crate) len: usize,
     pub(crate) files: RBTree<Name, File>,
     pub(crate) tree: Option<Arc<Tree>>,
 }
@@ -408,6 +437,7 @@ fn read_domain(entry: &abi::Domain) -> Result<Arrived, Unreadable> {
     let len = stream.len();
     let (mut arrived, index) = Reader::new(stream).domain()?;
 
+    arrived.len = len;
     if !index.is_empty() {
         let tree = Arc::new(Tree::new(area, len, index), GFP_KERNEL)
             .map_err(|e| unreadable("no memory", e.into()))?;
@@ -488,6 +518,7 @@ impl<'a> Reader<'a> {
                 (_, None) => return Err(("its first record is not that of the domain", EIO)),
                 (abi::RECORD_FILE, Some(arrived)) => file(payload, arrived, &mut tokens)?,
                 (abi::RECORD_LIMITS, Some(arrived)) => limits(payload, arrived)?,
+                (abi::RECORD_WAITING, Some(arrived)) => waiting(payload, arrived)?,
                 (abi::RECORD_INODE, Some(_)) => {
                     let at = self.at + size_of::<abi::Record>();
 
@@ -562,6 +593,12 @@ fn domain(payload: &[u8]) -> Result<Arrived, (&'static str, Error)> {
             max_fds: record.max_fds,
             size: Limit::DEFAULT,
             nr_inodes: Limit::DEFAULT,
+            errors: if record.flags & abi::DOMAIN_DROP == 0 {
+                Errors::Refuse
+            } else {
+                Errors::Drop
+            },
+            persist: record.flags & abi::DOMAIN_PERSIST != 0,
         })
     };
 
@@ -569,6 +606,8 @@ fn domain(payload: &[u8]) -> Result<Arrived, (&'static str, Error)> {
         name,
         session,
         options: options().ok_or(("the owner or mode of the domain is illegal", EIO))?,
+        waited: 0,
+        len: 0,
         files: RBTree::new(),
         tree: None,
     })
@@ -622,6 +661,14 @@ fn limits(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, Er
 
     arrived.options.size = Limit::from_record(record.size);
     arrived.options.nr_inodes = Limit::from_record(record.nr_inodes);
+    Ok(())
+}
+
+fn waiting(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, Error)> {
+    let record = abi::WaitingRecord::ref_from_bytes(payload)
+        .map_err(|_| ("the record of its waiting has another length", EIO))?;
+
+    arrived.waited = record.seconds;
     Ok(())
 }
 
@@ -715,7 +762,7 @@ mod tests {
         let (ram, tail) = (Name::of_file(b"ram of vm")?, Name::of_file(b"\xc3\xa4")?);
         let files = [(&ram, 3, 4096), (&tail, u64::MAX, 0)];
         let stream = stream(|writer| {
-            writer.domain(&name, Some(&session), &options, files.into_iter())?;
+            writer.domain(&name, Some(&session), &options, Some(7), files.into_iter())?;
             writer.end()
         })?;
         let Ok((arrived, _)) = Reader::new(&stream).domain() else {
@@ -723,7 +770,7 @@ mod tests {
         };
 
         assert!(arrived.name == name && arrived.session == Some(session));
-        assert!(arrived.options == options);
+        assert!(arrived.options == options && arrived.waited == 7);
         assert_eq!(arrived.files.iter().count(), 2);
         for (name, token, size) in files {
             let file = arrived.files.get(name).ok_or(ENOENT)?;
@@ -738,7 +785,7 @@ mod tests {
         let name = Name::of_domain(b"vm1")?;
         let options = Options::new()?;
         let stream = stream(|writer| {
-            writer.domain(&name, None, &options, core::iter::empty())?;
+            writer.domain(&name, None, &options, None, core::iter::empty())?;
             writer.end()
         })?;
         let (arrived, _) = Reader::new(&stream).domain().map_err(|e| e.error)?;

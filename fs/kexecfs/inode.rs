@@ -3,6 +3,7 @@
 //! The tree of a domain, and its files `state` and `error`.
 
 use crate::{
+    control::tell_control,
     data::{
         make_data,
         Item, //
@@ -28,6 +29,7 @@ use crate::{
         KEXECFS, //
     },
     state::Event,
+    text::OpenText, //
 };
 use kernel::{
     cred::Credential,
@@ -41,6 +43,7 @@ use kernel::{
         File,
         FileOperations,
         FileOps,
+        FileSystem,
         Inode,
         InodeOperations,
         InodeOps,
@@ -51,16 +54,10 @@ use kernel::{
         SuperBlock,
         Unlink,
     },
-    new_mutex,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         poll::PollTable,
-        Arc,
-        Mutex, //
+        Arc, //
     },
     uaccess::{
         UserSliceReader,
@@ -132,8 +129,8 @@ pub(crate) fn make_tree(
     make_data(sb, root, options, sb.info().tree().as_ref())
 }
 
-/// Tells those who watch the file `name` of a mounted domain that it has changed.
-fn tell(sb: &SuperBlock<KexecFs>, name: &CStr) {
+/// Tells those who watch the file `name` in the root that it has changed.
+pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
     // Without memory for the look-up there is none for the watchers' events either.
     if let Some(Ok(file)) = sb
         .root()
@@ -149,6 +146,7 @@ pub(crate) fn tell_watchers() {
         tell(sb, STATE);
         tell(sb, ERROR);
     });
+    tell_control();
 }
 
 /// Makes the root directory.
@@ -261,6 +259,7 @@ impl InodeOperations for RestoreDir {
         inside(|| sb.info().release_entry(entry))
             .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
         succeeded(sb);
+        tell_control();
         unlink.simple_unlink()
     }
 
@@ -323,64 +322,6 @@ pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
     }
 }
 
-/// An open control file that is read as text.
-#[pin_data]
-pub(crate) struct OpenText {
-    pub(crate) domain: Arc<Domain>,
-    /// The text as it was when reading began.
-    #[pin]
-    text: Mutex<KVVec<u8>>,
-    /// How often the text had changed by then, or when the file was opened.
-    seen: Atomic<u32>,
-}
-
-impl OpenText {
-    /// Opens a text that has changed as often as `changes` tells.
-    pub(crate) fn new(
-        inode: &Inode<KexecFs>,
-        changes: impl FnOnce(&Domain) -> u32,
-    ) -> Result<Pin<KBox<Self>>> {
-        let domain: Arc<Domain> = inode.sb().info().into();
-
-        KBox::pin_init(
-            pin_init!(Self {
-                seen: Atomic::new(changes(&domain)),
-                domain,
-                text <- new_mutex!(KVVec::new(), "OpenText::text"),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
-    }
-
-    /// Reads the text that `make` makes, anew at position 0.
-    pub(crate) fn read(
-        &self,
-        file: &LocalFile,
-        to: &mut UserSliceWriter,
-        pos: &mut Offset,
-        make: impl FnOnce(&mut KVVec<u8>) -> Result,
-    ) -> Result<usize> {
-        check_subject(file)?;
-        if *pos == 0 {
-            let mut text = KVVec::new();
-
-            make(&mut text)?;
-            *self.text.lock() = text;
-        }
-        // Only this open file's own lock is held while the page of the reader may be waited for.
-        to.write_slice_file(&self.text.lock(), pos)
-    }
-
-    /// Which events there are, if the text has changed `changes` times so far.
-    fn poll(&self, changes: u32) -> u32 {
-        if self.seen.load(Relaxed) == changes {
-            0
-        } else {
-            poll::IN | poll::PRI
-        }
-    }
-}
-
 /// Reads the one command of a write.
 ///
 /// # Errors
@@ -402,34 +343,37 @@ pub(crate) struct StateFile;
 #[vtable]
 impl FileOperations for StateFile {
     type FileSystem = KexecFs;
-    type Data = Pin<KBox<OpenText>>;
+    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode, Domain::state_changes)
+        OpenText::new(inode.sb().info().into(), |domain: &Arc<Domain>| {
+            domain.state_changes()
+        })
     }
 
     fn read(
-        open: Pin<&OpenText>,
+        open: Pin<&OpenText<Arc<Domain>>>,
         file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            open.seen.store(open.domain.state_changes(), Relaxed);
-            text.extend_from_slice(open.domain.state().as_str().as_bytes(), GFP_KERNEL_ACCOUNT)?;
+            open.see(open.source.state_changes());
+            open.source.alive()?;
+            text.extend_from_slice(open.source.state().as_str().as_bytes(), GFP_KERNEL_ACCOUNT)?;
             Ok(text.push(b'\n', GFP_KERNEL_ACCOUNT)?)
         })
     }
 
     fn write(
-        open: Pin<&OpenText>,
+        open: Pin<&OpenText<Arc<Domain>>>,
         file: &OpenFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
         let mut buf = [0; COMMAND_MAX];
         let word = read_command(from, &mut buf);
-        let domain = &open.domain;
+        let domain = &open.source;
         let result = match (check_subject(file), word.and_then(Event::from_bytes)) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
             (_, Err(e)) => Err(Failure::new(
@@ -444,7 +388,7 @@ impl FileOperations for StateFile {
         let released = result.map_err(|failure| report(sb, failure))?;
 
         // Outside the gate, as what follows.
-        domain.release();
+        domain.keep(sb);
         let fd_restore = sb
             .root()
             .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
@@ -458,12 +402,13 @@ impl FileOperations for StateFile {
         }
         succeeded(sb);
         tell(sb, STATE);
+        tell_control();
         Ok(len)
     }
 
-    fn poll(open: Pin<&OpenText>, file: &File, table: PollTable<'_>) -> u32 {
-        table.register_wait(file, open.domain.changed());
-        open.poll(open.domain.state_changes()) | poll::OUT
+    fn poll(open: Pin<&OpenText<Arc<Domain>>>, file: &File, table: PollTable<'_>) -> u32 {
+        table.register_wait(file, open.source.changed());
+        open.poll(open.source.state_changes()) | poll::OUT
     }
 }
 
@@ -473,26 +418,29 @@ pub(crate) struct ErrorFile;
 #[vtable]
 impl FileOperations for ErrorFile {
     type FileSystem = KexecFs;
-    type Data = Pin<KBox<OpenText>>;
+    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode, Domain::error_changes)
+        OpenText::new(inode.sb().info().into(), |domain: &Arc<Domain>| {
+            domain.error_changes()
+        })
     }
 
     fn read(
-        open: Pin<&OpenText>,
+        open: Pin<&OpenText<Arc<Domain>>>,
         file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            open.seen.store(open.domain.error_changes(), Relaxed);
-            open.domain.error_line(text)
+            open.see(open.source.error_changes());
+            open.source.alive()?;
+            open.source.error_line(text)
         })
     }
 
-    fn poll(open: Pin<&OpenText>, file: &File, table: PollTable<'_>) -> u32 {
-        table.register_wait(file, open.domain.changed());
-        open.poll(open.domain.error_changes())
+    fn poll(open: Pin<&OpenText<Arc<Domain>>>, file: &File, table: PollTable<'_>) -> u32 {
+        table.register_wait(file, open.source.changed());
+        open.poll(open.source.error_changes())
     }
 }

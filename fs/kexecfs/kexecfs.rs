@@ -6,6 +6,7 @@
 //! `preserve.rs` takes descriptors and gives them back, `domain.rs` is what all these act on.
 //! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
 //! files; `prepare.rs` makes a domain ready for the kexec.
+//! `control.rs` is the machine-wide view.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
 //! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are
 //! the words that a user writes.
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod content;
+mod control;
 mod data;
 mod domain;
 mod gate;
@@ -28,13 +30,17 @@ mod registry;
 mod regular;
 mod space;
 mod state;
+mod text;
 mod tree;
 
 #[path = "super.rs"]
 mod sb;
 
 use kernel::{
-    fs::Registration,
+    fs::{
+        Registration,
+        SysfsMountPoint, //
+    },
     kho,
     liveupdate,
     prelude::*, //
@@ -49,7 +55,10 @@ module! {
 }
 
 struct KexecFsModule {
+    // Dropped in this order.
     _registration: Option<Registration<sb::KexecFs>>,
+    _control: Option<Registration<control::KexecFsCtl>>,
+    _mount_point: Option<SysfsMountPoint>,
 }
 
 impl kernel::Module for KexecFsModule {
@@ -66,12 +75,16 @@ impl kernel::Module for KexecFsModule {
             pr_info!("not registered: nothing is handed over without {option}\n");
             return Ok(Self {
                 _registration: None,
+                _control: None,
+                _mount_point: None,
             });
         }
         registry::Registry::start()?;
         Ok(Self {
             // Last: a mount can follow at once.
             _registration: Some(sb::KEXECFS.register()?),
+            _control: Some(control::KEXECFSCTL.register()?),
+            _mount_point: Some(SysfsMountPoint::new(c"kexecfs")?),
         })
     }
 }

@@ -27,15 +27,19 @@ const MODE: u8 = 2;
 const MAX_FDS: u8 = 3;
 const SIZE: u8 = 4;
 const NR_INODES: u8 = 5;
+const ERRORS: u8 = 6;
+const PERSIST: u8 = 7;
 
 /// The options by name and type.
-pub(crate) static PARAMETERS: Table<6> = Table::new([
+pub(crate) static PARAMETERS: Table<8> = Table::new([
     Spec::uid(c"uid", UID),
     Spec::gid(c"gid", GID),
     Spec::u32oct(c"mode", MODE),
     Spec::u32(c"max_fds", MAX_FDS),
     Spec::size(c"size", SIZE),
     Spec::number(c"nr_inodes", NR_INODES),
+    Spec::string(c"errors", ERRORS),
+    Spec::flag_no(c"persist", PERSIST),
 ]);
 
 /// The options of a domain.
@@ -53,6 +57,40 @@ pub(crate) struct Options {
     pub(crate) size: Limit,
     /// How many entries `data/` may have.
     pub(crate) nr_inodes: Limit,
+    /// What becomes of a domain that can't be prepared at a reboot.
+    pub(crate) errors: Errors,
+    /// Whether the domain stays when it is unmounted in the state `normal`.
+    pub(crate) persist: bool,
+}
+
+/// What becomes of a domain that can't be prepared at a reboot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// The kexec is refused.
+    Refuse,
+    /// It is left behind.
+    Drop,
+}
+
+impl Errors {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Drop => "drop",
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none of the words.
+    fn from_bytes(word: &[u8]) -> Result<Self> {
+        match word {
+            b"refuse" => Ok(Self::Refuse),
+            b"drop" => Ok(Self::Drop),
+            _ => Err(EINVAL),
+        }
+    }
 }
 
 /// A limit that depends on the memory of the machine unless it is given.
@@ -120,6 +158,8 @@ impl Options {
             max_fds: Self::MAX_FDS,
             size: Limit::DEFAULT,
             nr_inodes: Limit::DEFAULT,
+            errors: Errors::Refuse,
+            persist: false,
         })
     }
 }
@@ -150,6 +190,12 @@ impl fmt::Display for Options {
             Limit::NONE => write!(f, ",nr_inodes=0")?,
             Limit(inodes) => write!(f, ",nr_inodes={inodes}")?,
         }
+        if self.errors == Errors::Drop {
+            write!(f, ",errors=drop")?;
+        }
+        if self.persist {
+            write!(f, ",persist")?;
+        }
         Ok(())
     }
 }
@@ -163,6 +209,8 @@ pub(crate) struct Given {
     max_fds: Option<u32>,
     size: Option<Limit>,
     nr_inodes: Option<Limit>,
+    errors: Option<Errors>,
+    persist: Option<bool>,
 }
 
 impl Given {
@@ -192,6 +240,10 @@ impl Given {
 
                 self.size = Some(Limit::given(size));
             }
+            (ERRORS, Value::String(word)) => {
+                self.errors = Some(Errors::from_bytes(word.to_bytes())?);
+            }
+            (PERSIST, Value::Flag(persist)) => self.persist = Some(persist),
             (NR_INODES, Value::Number(inodes)) => self.nr_inodes = Some(Limit::given(inodes)),
             _ => return Err(EINVAL),
         }
@@ -207,6 +259,8 @@ impl Given {
             max_fds: self.max_fds.unwrap_or(options.max_fds),
             size: self.size.unwrap_or(options.size),
             nr_inodes: self.nr_inodes.unwrap_or(options.nr_inodes),
+            errors: self.errors.unwrap_or(options.errors),
+            persist: self.persist.unwrap_or(options.persist),
         }
     }
 }
@@ -247,7 +301,8 @@ mod tests {
     fn a_value_of_another_type_is_einval() {
         assert!(Given::default().set(UID, Value::U32(0)) == Err(EINVAL));
         assert!(Given::default().set(SIZE, Value::U32(0)) == Err(EINVAL));
-        assert!(Given::default().set(NR_INODES + 1, Value::U32(0)) == Err(EINVAL));
+        assert!(Given::default().set(ERRORS, Value::String(c"maybe")) == Err(EINVAL));
+        assert!(Given::default().set(PERSIST + 1, Value::U32(0)) == Err(EINVAL));
     }
 
     #[test]
@@ -259,10 +314,13 @@ mod tests {
         given.set(GID, Value::Gid(Kgid::from_val(1001).ok_or(EINVAL)?))?;
         given.set(SIZE, Value::Number(1_048_577))?;
         given.set(NR_INODES, Value::Number(0))?;
+        given.set(ERRORS, Value::String(c"drop"))?;
+        given.set(PERSIST, Value::Flag(true))?;
         let options = given.over(Options::new()?);
         let shown = CString::try_from_fmt(fmt!("{options}"))?;
         assert!(
-            shown.to_bytes() == b",uid=1000,gid=1001,mode=750,max_fds=7,size=1028k,nr_inodes=0"
+            shown.to_bytes()
+                == b",uid=1000,gid=1001,mode=750,max_fds=7,size=1028k,nr_inodes=0,errors=drop,persist"
         );
         assert!(options.max_bytes() == 1028 * 1024 && options.max_inodes() == u64::MAX);
         Ok(())

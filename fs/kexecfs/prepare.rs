@@ -188,10 +188,8 @@ impl Domain {
         // while for it, and then doesn't take place.
         let result = self.write_down(Some(sb), &mut Patience::Endless);
 
-        if result.is_ok() {
-            self.keep(sb);
-        }
         self.end_preparing(result.is_ok().then_some(State::Prepared));
+        self.keep(sb);
         result
     }
 
@@ -315,6 +313,8 @@ impl Domain {
             .and_then(|()| {
                 let records = self.records(&op.carried, sb)?;
                 let records = op.records.insert(records);
+
+                self.handed_over.store(records.bytes(), Relaxed);
 
                 if self.messages.ratelimit(c"kexecfs") {
                     pr_info!(
@@ -482,6 +482,7 @@ impl Domain {
         let undone = op.take_back();
 
         op.records = None;
+        self.nothing_is_written_down();
         self.drop_empty_session(op);
         undone
     }

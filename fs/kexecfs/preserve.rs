@@ -3,6 +3,7 @@
 //! Descriptors in and out: `fd_preserve`, `fd_unpreserve` and `fd_restore/NAME`.
 
 use crate::{
+    control::tell_control,
     domain::{
         Domain,
         Entry,
@@ -14,8 +15,7 @@ use crate::{
         read_command,
         report,
         succeeded,
-        Node,
-        OpenText, //
+        Node, //
     },
     name::{
         fd_and_name,
@@ -24,6 +24,7 @@ use crate::{
     },
     registry::registry,
     sb::KexecFs,
+    text::OpenText, //
 };
 use kernel::{
     fmt::Write as _,
@@ -61,14 +62,14 @@ pub(crate) struct FdPreserve;
 #[vtable]
 impl FileOperations for FdPreserve {
     type FileSystem = KexecFs;
-    type Data = Pin<KBox<OpenText>>;
+    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode, |_| 0)
+        OpenText::new(inode.sb().info().into(), |_| 0)
     }
 
     fn read(
-        open: Pin<&OpenText>,
+        open: Pin<&OpenText<Arc<Domain>>>,
         file: &OpenFile<'_, KexecFs>,
         to: &mut UserSliceWriter,
         pos: &mut Offset,
@@ -76,7 +77,8 @@ impl FileOperations for FdPreserve {
         open.read(file, to, pos, |text| {
             let _inside = registry()?.enter()?;
 
-            open.domain.for_each_preserved(|name, preserved| {
+            open.source.alive()?;
+            open.source.for_each_preserved(|name, preserved| {
                 text.extend_from_slice(name.as_bytes(), GFP_KERNEL_ACCOUNT)?;
                 text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
                 text.extend_from_slice(preserved.compatible.as_bytes(), GFP_KERNEL_ACCOUNT)?;
@@ -88,14 +90,14 @@ impl FileOperations for FdPreserve {
     }
 
     fn write(
-        open: Pin<&OpenText>,
+        open: Pin<&OpenText<Arc<Domain>>>,
         file: &OpenFile<'_, KexecFs>,
         from: &mut UserSliceReader,
     ) -> Result<usize> {
         let len = from.len();
         let mut buf = [0; COMMAND_MAX];
         let command = read_command(from, &mut buf).and_then(fd_and_name);
-        let domain = &open.domain;
+        let domain = &open.source;
 
         match (check_subject(file), command) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
@@ -106,6 +108,7 @@ impl FileOperations for FdPreserve {
         }
         .map_err(|failure| report(file.sb(), failure))?;
         succeeded(file.sb());
+        tell_control();
         Ok(len)
     }
 }
@@ -197,6 +200,7 @@ impl FileOperations for FdUnpreserve {
         }
         .map_err(|failure| report(file.sb(), failure))?;
         succeeded(file.sb());
+        tell_control();
         Ok(len)
     }
 }
@@ -242,6 +246,7 @@ impl FileOperations for FdRestore {
         pos: &mut Offset,
     ) -> Result<usize> {
         check_subject(file)?;
+        open.domain.alive()?;
         let mut text = open.text.lock();
 
         if text.is_empty() {

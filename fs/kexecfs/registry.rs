@@ -24,7 +24,8 @@
 use crate::{
     domain::{
         Domain,
-        Failure, //
+        Failure,
+        Line, //
     },
     gate::Gate,
     handover::{
@@ -33,6 +34,7 @@ use crate::{
     },
     inode::tell_watchers,
     name::Name,
+    options::Errors,
     sb::{
         KexecFs,
         KEXECFS, //
@@ -53,7 +55,13 @@ use kernel::{
         RBTree,
         RBTreeNode, //
     },
+    static_lock_class,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        poll::PollCondVarBox,
         srcu,
         Arc,
         CondVar,
@@ -70,8 +78,8 @@ static REGISTRY: SetOnce<Arc<Registry>> = SetOnce::new();
 /// # Errors
 ///
 /// `ENODEV` if the machine hands nothing over, see [`Registry::start`].
-pub(crate) fn registry() -> Result<&'static Registry> {
-    REGISTRY.as_ref().map(|registry| &**registry).ok_or(ENODEV)
+pub(crate) fn registry() -> Result<&'static Arc<Registry>> {
+    REGISTRY.as_ref().ok_or(ENODEV)
 }
 
 /// How long a reboot waits for files that are just being preserved, in all.
@@ -102,6 +110,12 @@ pub(crate) struct Registry {
     dropped: CondVar,
     #[pin]
     root: Mutex<Root>,
+    /// The domains of the reboot that is under way.
+    #[pin]
+    rebooting: Mutex<KVVec<Arc<Domain>>>,
+    /// How often what `kexecfsctl` shows has changed, and who waits for that.
+    changes: Atomic<u32>,
+    changed: PollCondVarBox,
 }
 
 impl Registry {
@@ -115,6 +129,9 @@ impl Registry {
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 root <- new_mutex!(Root::add()?, "Registry::root"),
+                rebooting <- new_mutex!(KVVec::new(), "Registry::rebooting"),
+                changes: Atomic::new(0),
+                changed: PollCondVarBox::new(c"Registry::changed", static_lock_class!())?,
             }? Error),
             GFP_KERNEL,
         )?;
@@ -234,8 +251,10 @@ impl Registry {
     /// Counts a new superblock of a domain.
     pub(crate) fn mounted(&self, domain: &Domain) {
         if let Some(slot) = self.domains.lock().get_mut(&domain.name) {
-            slot.users += 1;
-            slot.mounted = true;
+            if slot.is_of(domain) {
+                slot.users += 1;
+                slot.mounted = true;
+            }
         }
     }
 
@@ -247,8 +266,11 @@ impl Registry {
     /// Gives up a use of a domain.
     fn put(&self, domain: &Domain, f: impl FnOnce(&mut Slot)) {
         if let Some(slot) = self.domains.lock().get_mut(&domain.name) {
-            slot.users -= 1;
-            f(slot);
+            // The name may be another domain's by now, after a `discard`.
+            if slot.is_of(domain) {
+                slot.users -= 1;
+                f(slot);
+            }
         }
         self.drop_unused(Some(&domain.name));
     }
@@ -279,7 +301,7 @@ impl Registry {
             let mut domains = self.domains.lock();
             let unused = domains.get_mut(&domain.name).is_some_and(|slot| {
                 slot.dropping = false;
-                slot.users == 0
+                slot.users == 0 && slot.is_of(&domain)
             });
             let node = unused.then(|| domains.remove_node(&domain.name));
 
@@ -303,6 +325,99 @@ impl Registry {
             }
         }
         Ok(all)
+    }
+
+    // The machine-wide view.
+
+    /// Calls `each` for every domain that there is: with its name and what there is to know of it,
+    /// or None if it can't be read.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Name, Option<Line>) -> Result) -> Result {
+        for (name, slot) in self.domains.lock().iter() {
+            let line = slot
+                .domain
+                .as_ref()
+                .map(|domain| domain.describe(slot.mounted));
+
+            each(name, line)?;
+        }
+        Ok(())
+    }
+
+    /// The state of the machine: `frozen` in a reboot, `updated` while any domain is.
+    pub(crate) fn state(&self) -> State {
+        if self.gate.is_shut() {
+            return State::Frozen;
+        }
+        let waits = self.domains.lock().values().any(|slot| {
+            slot.domain
+                .as_ref()
+                .is_some_and(|domain| domain.state() == State::Updated)
+        });
+
+        if waits {
+            State::Updated
+        } else {
+            State::Normal
+        }
+    }
+
+    /// Drops a domain whatever it holds, for good. Its name is free afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is none of that name, `EBUSY` in a reboot, or if it is mounted and `force`
+    /// isn't given.
+    pub(crate) fn discard(&self, name: &Name, force: bool) -> Result {
+        let inside = self.enter()?;
+        let (domain, mounted) = {
+            let mut domains = self.domains.lock();
+            let slot = domains.get_mut(name).ok_or(ENOENT)?;
+
+            if slot.dropping || (slot.users > u32::from(slot.mounted) && !force) {
+                return Err(EBUSY);
+            }
+            // One that can't be read has nothing to drop but its name.
+            if slot.domain.is_some() {
+                slot.dropping = true;
+            }
+            (slot.domain.clone(), slot.mounted)
+        };
+        let discarded = domain
+            .as_ref()
+            .map_or(Ok(None), |domain| domain.discard(mounted, force).map(Some));
+        let mut domains = self.domains.lock();
+
+        if let Some(slot) = domains.get_mut(name) {
+            slot.dropping = false;
+        }
+        let node = match discarded {
+            Ok(_) => domains.remove_node(name),
+            Err(_) => None,
+        };
+
+        drop(domains);
+        drop(inside);
+        self.dropped.notify_all();
+        drop(node);
+        discarded.map(|discarded| drop(discarded))?;
+        pr_notice!("{name}: discarded\n");
+        Ok(())
+    }
+
+    /// How often what there is to see has changed so far.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.load(Relaxed)
+    }
+
+    /// Wakes who polls.
+    pub(crate) fn has_changed(&self) {
+        self.changes.add(1, Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Who polls waits for this.
+    pub(crate) fn changed(&self) -> &PollCondVarBox {
+        &self.changed
     }
 
     // Reboots.
@@ -331,15 +446,24 @@ impl Registry {
                 .iter()
                 .find(|sb| core::ptr::eq(&*sb.info(), &**domain));
 
-            loaded
+            let result = loaded
                 .map_err(|e| Failure::new(e, "its LUO session can't be had"))
-                .and_then(|()| domain.freeze(sb.map(|sb| &**sb), &mut patience))
-                .map_err(|failure| refuse(domain, failure))?;
+                .and_then(|()| domain.freeze(sb.map(|sb| &**sb), &mut patience));
 
-            domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
+            match result {
+                Ok(()) => {
+                    domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
+                }
+                Err(failure) if domain.leave_behind() => leave_behind(domain, failure),
+                Err(failure) => return Err(refuse(domain, failure)),
+            }
         }
         self.root.lock().seal(&index)?;
-        for domain in domains.iter().filter(|domain| domain.loses_files()) {
+        *self.rebooting.lock() = domains;
+        for domain in self.rebooting.lock().iter() {
+            if !domain.loses_files() {
+                continue;
+            }
             pr_warn!(
                 "{}: nobody finished it: this kexec loses what was restored of fd_restore\n",
                 domain.name
@@ -362,9 +486,13 @@ impl Registry {
         if self.root.lock().unseal().is_err() {
             pr_err!("the records could not be taken back\n");
         }
+        let rebooting = core::mem::take(&mut *self.rebooting.lock());
+
+        drop(rebooting);
         // Without a list of them: no memory is needed to go back.
         for slot in self.domains.lock().values() {
             if let Some(domain) = &slot.domain {
+                domain.take_along();
                 domain.thaw();
             }
         }
@@ -382,6 +510,13 @@ impl Slot {
             mounted: false,
             dropping: false,
         }
+    }
+
+    /// Whether it is that of `domain`, and not of another one with the same name.
+    fn is_of(&self, domain: &Domain) -> bool {
+        self.domain
+            .as_ref()
+            .is_some_and(|own| core::ptr::eq(&**own, domain))
     }
 
     /// The domain, if it is unmounted in the state `normal` and there is something to drop.
@@ -411,20 +546,25 @@ fn active_supers(domains: usize) -> Result<KVVec<ActiveSuper<KexecFs>>> {
 
 /// Says why a kexec is refused, in the log and in the domain.
 fn refuse(domain: &Domain, failure: Failure) -> Error {
+    tell_failure(domain, failure, "kexec refused")
+}
+
+/// Says why a domain is not handed over.
+fn leave_behind(domain: &Domain, failure: Failure) {
+    tell_failure(domain, failure, "dropped by this kexec (errors=drop)");
+}
+
+fn tell_failure(domain: &Domain, failure: Failure, what: &str) -> Error {
     let error = failure.error;
     let errno = error.name().unwrap_or(c"?");
 
     match &failure.file {
         Some(file) => pr_err!(
-            "{}: {file}: {}: kexec refused: {errno}\n",
+            "{}: {file}: {}: {what}: {errno}\n",
             domain.name,
             failure.reason
         ),
-        None => pr_err!(
-            "{}: {}: kexec refused: {errno}\n",
-            domain.name,
-            failure.reason
-        ),
+        None => pr_err!("{}: {}: {what}: {errno}\n", domain.name, failure.reason),
     }
     domain.note(Some(failure));
     error
@@ -444,6 +584,25 @@ impl Drop for Mounting {
 
 impl SessionOwner for Registry {
     const PREFIX: &'static CStr = abi::SESSION_PREFIX;
+
+    /// A session could not be frozen. Only leaves are locked here: LUO's locks are held.
+    fn freeze_failed(session: &CStr, token: u64, error: Error) -> bool {
+        let Ok(registry) = registry() else {
+            return false;
+        };
+        let rebooting = registry.rebooting.lock();
+        let Some(domain) = rebooting.iter().find(|domain| domain.has_session(session)) else {
+            return false;
+        };
+        let failure = domain.freeze_failure(token, error);
+
+        if domain.options().errors == Errors::Drop {
+            leave_behind(domain, failure);
+            return true;
+        }
+        refuse(domain, failure);
+        false
+    }
 
     /// Claims the sessions of the domains that were handed over, before any agent can.
     fn incoming() {

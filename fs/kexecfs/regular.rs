@@ -73,8 +73,9 @@ impl FileOperations for RegularFile {
         Ok(KBox::new(open, GFP_KERNEL_ACCOUNT)?)
     }
 
-    fn backing<'a>(open: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Option<&'a BackingFile> {
-        Some(&open.backing)
+    fn backing<'a>(open: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
+        open.content.alive()?;
+        Ok(&open.backing)
     }
 
     fn read_iter(
@@ -82,6 +83,7 @@ impl FileOperations for RegularFile {
         kiocb: &mut Kiocb<'_, Self::Data>,
         to: &mut IovIterDest<'_>,
     ) -> Result<usize> {
+        kiocb.file().content.alive()?;
         kiocb.file().backing.read_iter(to, kiocb)
     }
 
@@ -91,6 +93,8 @@ impl FileOperations for RegularFile {
         from: &mut IovIterSource<'_>,
     ) -> Result<usize> {
         let open = kiocb.file();
+
+        open.content.alive()?;
         let mut locked = if kiocb.ki_flags() & flags::NOWAIT != 0 {
             inode.try_lock().ok_or(EAGAIN)?
         } else {
@@ -119,7 +123,7 @@ impl FileOperations for RegularFile {
         len: Offset,
     ) -> Result {
         let mut locked = inode.lock();
-        let _inside = open.content.changes()?;
+        let _inside = open.content.change()?;
 
         if mode & falloc::PUNCH_HOLE == 0 {
             let end = offset.checked_add(len).ok_or(EFBIG)?;

@@ -3,6 +3,7 @@
 //! Mounts: the superblock of a domain.
 
 use crate::{
+    control::tell_control,
     data::{
         item,
         set_xattr,
@@ -23,8 +24,7 @@ use crate::{
     registry::{
         registry,
         Mounting, //
-    },
-    state::State,
+    }, //
 };
 use kernel::{
     errorfc,
@@ -86,7 +86,7 @@ impl FileSystem for KexecFs {
 
     fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result {
         fc.context()?.given.set(opt, value).inspect_err(|_| {
-            errorfc!(fc, "mode= is at most 07777");
+            errorfc!(fc, "mode= is at most 07777, errors= is refuse or drop");
         })
     }
 
@@ -156,14 +156,15 @@ impl FileSystem for KexecFs {
         // Last: a mount that fails changes nothing.
         set_options(fc, &domain, || domain.set_options(options))?;
         domain.forget_tree();
-        if domain.state() != State::Normal {
-            domain.keep(sb);
-        }
+        domain.keep(sb);
+        tell_control();
         Ok(())
     }
 
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {
         let domain = sb.info();
+
+        domain.alive()?;
         let before = domain.options();
         let options = fc.context()?.given.over(before);
         let root = sb.root().ok_or(EINVAL)?;
@@ -176,10 +177,13 @@ impl FileSystem for KexecFs {
 
             domain.set_options(options)
         })?;
+        domain.keep(sb);
+        tell_control();
         // Outside the gate: who reads a directory keeps its lock as long as it likes.
         change_owner(root, &domain, &before, &options).inspect_err(|_| {
             // So that the same remount starts over. If a reboot has begun it can't, nor be undone.
             let _ = domain.set_options(before);
+            domain.keep(sb);
             errorfc!(fc, "a file of '{}' is busy, try again", domain.name);
         })
     }
@@ -221,6 +225,7 @@ impl FileSystem for KexecFs {
             registry.unmounted(&sb.info());
         }
         drop(sb.kill_anon_super());
+        tell_control();
     }
 }
 

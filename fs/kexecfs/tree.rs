@@ -4,7 +4,8 @@
 
 use crate::{
     handover::Writer,
-    name::Name, //
+    name::Name,
+    space::bytes_of, //
 };
 use kernel::{
     alloc::AllocError,
@@ -317,6 +318,17 @@ impl Tree {
 
     fn payload(&self, span: &Span) -> Option<&[u8]> {
         span.of(self.area.get(..self.len)?)
+    }
+
+    /// How many bytes its files count.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sizes = self.index.inodes.iter().filter_map(|entry| {
+            let inode = Inode::read(self.payload(&entry.span)?).ok()?;
+
+            Some(bytes_of(inode.size, 0))
+        });
+
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// Writes the tree as it came, for the next kernel.

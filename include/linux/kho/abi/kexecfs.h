@@ -41,6 +41,7 @@
  *
  *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
  *   - at most one KEXECFS_RECORD_LIMITS,
+ *   - at most one KEXECFS_RECORD_WAITING,
  *   - a KEXECFS_RECORD_FILE for each file, in any order,
  *   - if the domain has a tree data/, a KEXECFS_RECORD_INODE for each of its
  *     inodes, a KEXECFS_RECORD_NAME for each of its names and a
@@ -97,7 +98,7 @@
 
 /* The version of this ABI, see above for which part counts what */
 #define KEXECFS_ABI_MAJOR		1
-#define KEXECFS_ABI_MINOR		1
+#define KEXECFS_ABI_MINOR		2
 
 /* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
 #define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
@@ -158,12 +159,14 @@ static_assert(sizeof(struct kexecfs_domain) == 24);
 #define KEXECFS_RECORD_INODE		5	/* struct kexecfs_inode_record */
 #define KEXECFS_RECORD_NAME		6	/* struct kexecfs_name_record */
 #define KEXECFS_RECORD_XATTR		7	/* struct kexecfs_xattr_record */
+#define KEXECFS_RECORD_WAITING		8	/* struct kexecfs_waiting_record */
 
 /*
  * Bits of the flags of struct kexecfs_record.
  *
  * KEXECFS_RECORD_MUST_UNDERSTAND: a reader that does not know this type of record
- * must not read the domain. The types above all have it set.
+ * must not read the domain. The types above have it set, but for
+ * KEXECFS_RECORD_WAITING.
  */
 #define KEXECFS_RECORD_MUST_UNDERSTAND	0x1
 
@@ -182,6 +185,16 @@ struct kexecfs_record {
 
 static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
 
+/*
+ * Bits of the flags of struct kexecfs_domain_record.
+ *
+ * KEXECFS_DOMAIN_DROP: if the domain cannot be prepared at a reboot it is dropped.
+ * Without it the kexec is refused.
+ * KEXECFS_DOMAIN_PERSIST: the domain stays when it is unmounted.
+ */
+#define KEXECFS_DOMAIN_DROP		0x1
+#define KEXECFS_DOMAIN_PERSIST		0x2
+
 /**
  * struct kexecfs_domain_record - What a domain is.
  * @uid:         The owner of its root, as a kuid: a number of the initial user
@@ -194,7 +207,7 @@ static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
  * @session_len: The length of the name of the domain's LUO session in bytes, up
  *               to KEXECFS_SESSION_NAME_MAX. If it is 0 there is no session:
  *               nothing is preserved in the domain.
- * @reserved:    Zero.
+ * @flags:       KEXECFS_DOMAIN_*.
  *
  * The domain's name and the session's name follow, in this order and without
  * anything between or after them. The domain's name is of printable ASCII
@@ -208,7 +221,7 @@ struct kexecfs_domain_record {
 	u32 max_fds;
 	u16 name_len;
 	u16 session_len;
-	u32 reserved;
+	u32 flags;
 };
 
 static_assert(sizeof(struct kexecfs_domain_record) == 24);
@@ -246,6 +259,16 @@ struct kexecfs_limits_record {
 };
 
 static_assert(sizeof(struct kexecfs_limits_record) == 16);
+
+/**
+ * struct kexecfs_waiting_record - How long nobody has finished the domain.
+ * @seconds: Since it came from another kernel for the first time, over all kernels.
+ */
+struct kexecfs_waiting_record {
+	u64 seconds;
+};
+
+static_assert(sizeof(struct kexecfs_waiting_record) == 8);
 
 /*
  * Bits of the flags of struct kexecfs_inode_record.

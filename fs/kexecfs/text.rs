@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Control files that are read as text: it is that of the time when reading began.
+
+use crate::inode::check_subject;
+use kernel::{
+    fs::{
+        file::{
+            LocalFile,
+            Offset, //
+        },
+        file_ops::poll, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Mutex, //
+    },
+    uaccess::UserSliceWriter, //
+};
+
+/// An open control file that is read as text, and what the text is about.
+#[pin_data]
+pub(crate) struct OpenText<S> {
+    pub(crate) source: S,
+    /// The text as it was when reading began.
+    #[pin]
+    text: Mutex<KVVec<u8>>,
+    /// How often the text had changed by then, or when the file was opened.
+    seen: Atomic<u32>,
+}
+
+impl<S> OpenText<S> {
+    /// Opens a text that has changed as often as `changes` tells.
+    pub(crate) fn new(source: S, changes: impl FnOnce(&S) -> u32) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                seen: Atomic::new(changes(&source)),
+                source,
+                text <- new_mutex!(KVVec::new(), "OpenText::text"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Reads the text that `make` makes, anew at position 0.
+    pub(crate) fn read(
+        &self,
+        file: &LocalFile,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+        make: impl FnOnce(&mut KVVec<u8>) -> Result,
+    ) -> Result<usize> {
+        check_subject(file)?;
+        if *pos == 0 {
+            let mut text = KVVec::new();
+
+            make(&mut text)?;
+            *self.text.lock() = text;
+        }
+        // Only this open file's own lock is held while the page of the reader may be waited for.
+        to.write_slice_file(&self.text.lock(), pos)
+    }
+
+    /// Keeps that the reader has seen the text as it is after `changes` changes.
+    pub(crate) fn see(&self, changes: u32) {
+        self.seen.store(changes, Relaxed);
+    }
+
+    /// Which events there are, if the text has changed `changes` times so far.
+    pub(crate) fn poll(&self, changes: u32) -> u32 {
+        if self.seen.load(Relaxed) == changes {
+            0
+        } else {
+            poll::IN | poll::PRI
+        }
+    }
+}
+
+/// Appends formatted text.
+pub(crate) struct Text<'a>(pub(crate) &'a mut KVVec<u8>);
+
+impl kernel::fmt::Write for Text<'_> {
+    fn write_str(&mut self, s: &str) -> kernel::fmt::Result {
+        self.0
+            .extend_from_slice(s.as_bytes(), GFP_KERNEL_ACCOUNT)
+            .map_err(|_| kernel::fmt::Error)
+    }
+}
