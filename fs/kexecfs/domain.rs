@@ -50,6 +50,7 @@ use kernel::{
     },
     new_condvar,
     new_mutex,
+    new_spinlock,
     prelude::*,
     ratelimit::Ratelimit,
     rbtree::{
@@ -66,7 +67,8 @@ use kernel::{
         srcu,
         Arc,
         CondVar,
-        Mutex, //
+        Mutex,
+        SpinLock, //
     },
     task::{
         Kgid,
@@ -146,12 +148,26 @@ impl Slot {
 }
 
 /// A file that was handed over: a name in `fd_restore`.
+#[pin_data]
 pub(crate) struct Entry {
     pub(crate) name: Name,
     pub(crate) size: u64,
     pub(crate) token: u64,
     /// Set once the file is released, by `rm` or `finish`.
     released: Atomic<bool>,
+    /// Set once the file has been restored. Changed under `Domain::op`.
+    pub(crate) restored: Atomic<bool>,
+    /// The file, if it was handed on after it had been restored: LUO is done with it then.
+    #[pin]
+    kept: SpinLock<Option<ARef<File>>>,
+}
+
+/// A file in `fd_restore` that is handed on.
+pub(crate) struct Carried {
+    pub(crate) entry: Arc<Entry>,
+    /// Its size, and how many bytes it counts for the limit: none unless it has been restored.
+    pub(crate) size: u64,
+    pub(crate) counted: u64,
 }
 
 /// The files that an event released.
@@ -185,8 +201,8 @@ pub(crate) struct Op {
     pub(crate) records: Option<Records>,
     /// The files of `data/` that are handed over as files, from `prepare` on.
     pub(crate) handed_on: KVVec<HandedOn>,
-    /// The files in `fd_restore` that are handed on as they came, from `prepare` on.
-    pub(crate) carried: KVVec<Arc<Entry>>,
+    /// The files in `fd_restore` that are handed on, from `prepare` on.
+    pub(crate) carried: KVVec<Carried>,
     /// Likewise, those of a tree that nobody mounted.
     pub(crate) carried_tokens: KVVec<u64>,
     pub(crate) next_token: u64,
@@ -721,6 +737,7 @@ impl Domain {
         let unopened = op.incoming.take().map(IncomingSession::finish);
 
         drop(op);
+        restorable.values().for_each(|entry| entry.let_go());
         drop((preserved, restorable, failure));
         if let Some(Err((_, e))) = unopened {
             return Err(e);
@@ -892,11 +909,19 @@ impl Domain {
         if self.state() != State::Updated {
             return Err(Failure::new(EBUSY, "the state forbids it"));
         }
+        if self.table.lock().preparing {
+            return Err(Failure::new(EBUSY, "it is being prepared"));
+        }
+        if let Some(file) = entry.kept() {
+            return Ok(file);
+        }
         let session = op.incoming.as_ref().ok_or(EIO)?;
-
-        session
+        let file = session
             .retrieve(entry.token)
-            .map_err(|e| Failure::new(e, "LUO could not retrieve it"))
+            .map_err(|e| Failure::new(e, "LUO could not retrieve it"))?;
+
+        entry.restored.store(true, Relaxed);
+        Ok(file)
     }
 
     /// Releases an entry for good.
@@ -910,17 +935,24 @@ impl Domain {
         if self.state() != State::Updated {
             return Err(Failure::new(EBUSY, "the state forbids it"));
         }
-        let session = op.incoming.as_ref().ok_or(EIO)?;
+        if self.table.lock().preparing {
+            return Err(Failure::new(EBUSY, "it is being prepared"));
+        }
+        if entry.kept().is_none() {
+            let session = op.incoming.as_ref().ok_or(EIO)?;
 
-        session.finish_file(entry.token).map_err(|e| {
-            if e == EBUSY {
-                Failure::new(e, "a file that was preserved later may depend on it")
-            } else {
-                Failure::new(e, "LUO could not release it")
-            }
-        })?;
+            session.finish_file(entry.token).map_err(|e| {
+                if e == EBUSY {
+                    Failure::new(e, "a file that was preserved later may depend on it")
+                } else {
+                    Failure::new(e, "LUO could not release it")
+                }
+            })?;
+        }
         entry.released.store(true, Relaxed);
         let node = self.table.lock().restorable.remove_node(&entry.name);
+        drop(op);
+        entry.let_go();
         drop(node);
         Ok(())
     }
@@ -949,6 +981,7 @@ impl Domain {
         self.came.store(0, Relaxed);
         self.handed_over.store(0, Relaxed);
 
+        released.values().for_each(|entry| entry.let_go());
         self.state_has_changed();
         Ok(Released(released))
     }
@@ -988,6 +1021,7 @@ impl Domain {
         let result = self.restorable().and_then(|entries| {
             entries
                 .iter()
+                .filter(|entry| entry.kept().is_none())
                 .try_for_each(|entry| session.finish_file(entry.token))
         });
 
@@ -997,7 +1031,7 @@ impl Domain {
 
     /// Writes the records of the domain itself, of the files in `fd_preserve`, and of those in
     /// `fd_restore` that are `carried`.
-    pub(crate) fn write_files(&self, carried: &[Arc<Entry>], writer: &mut Writer<'_>) -> Result {
+    pub(crate) fn write_files(&self, carried: &[Carried], writer: &mut Writer<'_>) -> Result {
         let table = self.table.lock();
         let preserved = table
             .preserved
@@ -1008,7 +1042,7 @@ impl Domain {
             });
         let carried = carried
             .iter()
-            .map(|entry| (&entry.name, entry.token, entry.size));
+            .map(|carried| (&carried.entry.name, carried.entry.token, carried.size));
         let files = Iterator::chain(preserved, carried);
 
         let waiting = table.waiting();
@@ -1142,14 +1176,6 @@ impl Domain {
         }
         table.state = table.before_reboot;
         Some(table.state)
-    }
-
-    /// Whether files in `fd_restore` end with this kernel: they were restored, but nobody finished
-    /// the domain.
-    pub(crate) fn loses_files(&self) -> bool {
-        let carried = self.op.lock().carried.len();
-
-        self.table.lock().restorable.keys().count() > carried
     }
 
     /// Calls `f` with what is written down for the next kernel.
@@ -1394,14 +1420,35 @@ impl Domain {
 
 impl Entry {
     fn new(name: Name, token: u64, size: u64) -> Result<Arc<Self>> {
-        let entry = Self {
+        let entry = pin_init!(Self {
             name,
             size,
             token,
             released: Atomic::new(false),
-        };
+            restored: Atomic::new(false),
+            kept <- new_spinlock!(None, "Entry::kept"),
+        });
 
-        Ok(Arc::new(entry, GFP_KERNEL_ACCOUNT)?)
+        Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// The file, if LUO is done with it and the domain keeps it.
+    pub(crate) fn kept(&self) -> Option<ARef<File>> {
+        self.kept.lock().clone()
+    }
+
+    /// Keeps the file, which LUO is done with.
+    pub(crate) fn keep(&self, file: ARef<File>) {
+        let old = self.kept.lock().replace(file);
+
+        drop(old);
+    }
+
+    /// Ends [`Entry::keep`]. That may be the end of the file: not under a lock.
+    fn let_go(&self) {
+        let kept = self.kept.lock().take();
+
+        drop(kept);
     }
 
     /// Whether the file was released, by `rm` or `finish`.

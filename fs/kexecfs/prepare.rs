@@ -21,6 +21,7 @@ use crate::{
         Visit, //
     },
     domain::{
+        Carried,
         Domain,
         Entry,
         Failure,
@@ -40,6 +41,7 @@ use crate::{
 };
 use kernel::{
     fs::{
+        File,
         Inode,
         Path,
         SuperBlock,
@@ -47,10 +49,14 @@ use kernel::{
         NAME_MAX, //
     },
     kho::abi::kexecfs as abi,
-    liveupdate::HeldFile,
+    liveupdate::{
+        HeldFile,
+        OutgoingSession, //
+    },
     page::PAGE_SIZE,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::Relaxed,
         Arc, //
     },
@@ -91,10 +97,19 @@ struct Large {
     held: Option<HeldFile>,
 }
 
+/// A file of `fd_restore` that has been restored.
+struct Restored {
+    entry: Arc<Entry>,
+    file: ARef<File>,
+    held: Option<HeldFile>,
+}
+
 /// The files of `data/`, by what has to be done with them.
 #[derive(Default)]
 pub(crate) struct Files {
     large: KVVec<Large>,
+    /// Files of `fd_restore` that have been restored.
+    restored: KVVec<Restored>,
     /// Those that nobody opened, with their tokens.
     carried: KVVec<(Arc<Content>, u64)>,
     /// How many inodes there are that have a name.
@@ -140,24 +155,60 @@ impl Files {
             let held = large
                 .inner
                 .kernel_file_open()
-                .and_then(|file| match patience {
-                    Patience::Endless => {
-                        HeldFile::hold(file).and_then(|held| held.populate().map(|()| held))
-                    }
-                    Patience::Within(left) => loop {
-                        match HeldFile::try_hold(file.clone()) {
-                            Err(e) if e == EAGAIN && **left != 0 => {
-                                fsleep(Delta::from_millis(RETRY_MSECS.into()));
-                                **left = left.saturating_sub(msecs_to_jiffies(RETRY_MSECS).max(1));
-                            }
-                            result => break result,
-                        }
-                    },
-                });
+                .and_then(|file| patience.hold(file))
+                .and_then(|held| patience.populate(held));
 
             large.held = Some(held.map_err(|e| large.failure(e))?);
         }
+        for restored in &mut self.restored {
+            let held = patience
+                .hold(restored.file.clone())
+                .map_err(|e| restored.failure(e))?;
+
+            restored.held = Some(held);
+        }
         Ok(())
+    }
+}
+
+impl Patience<'_> {
+    /// Waits until a file can be held.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if that takes too long.
+    fn hold(&mut self, file: ARef<File>) -> Result<HeldFile> {
+        match self {
+            Patience::Endless => HeldFile::hold(file),
+            Patience::Within(left) => loop {
+                match HeldFile::try_hold(file.clone()) {
+                    Err(e) if e == EAGAIN && **left != 0 => {
+                        fsleep(Delta::from_millis(RETRY_MSECS.into()));
+                        **left = left.saturating_sub(msecs_to_jiffies(RETRY_MSECS).max(1));
+                    }
+                    result => break result,
+                }
+            },
+        }
+    }
+
+    /// Fills the holes of a held file, where there is time for it.
+    fn populate(&self, held: HeldFile) -> Result<HeldFile> {
+        if matches!(self, Patience::Endless) {
+            held.populate()?;
+        }
+        Ok(held)
+    }
+}
+
+impl Restored {
+    fn failure(&self, e: Error) -> Failure {
+        if e == EAGAIN {
+            Failure::new(EBUSY, "it was restored, and is being written to")
+        } else {
+            Failure::new(e, "it was restored, and can't be handed on")
+        }
+        .of_file(&self.entry.name)
     }
 }
 
@@ -303,29 +354,28 @@ impl Domain {
             None => Files::default(),
         };
 
+        files.restored = self.take_over_restored()?;
         files.hold(patience)?;
         if sb.is_some() {
             self.tell_nameless(files.named);
         }
         let mut op = self.op.lock();
-        let result = self
-            .preserve_all(&mut op, &mut files, patience)
-            .and_then(|()| {
-                let records = self.records(&op.carried, sb)?;
-                let records = op.records.insert(records);
+        let result = self.preserve_all(&mut op, &mut files).and_then(|()| {
+            let records = self.records(&op.carried, sb)?;
+            let records = op.records.insert(records);
 
-                self.handed_over.store(records.bytes(), Relaxed);
+            self.handed_over.store(records.bytes(), Relaxed);
 
-                if self.messages.ratelimit(c"kexecfs") {
-                    pr_info!(
-                        "{}: prepared {} bytes of records in {} us\n",
-                        self.name,
-                        records.bytes(),
-                        start.elapsed().as_micros_ceil()
-                    );
-                }
-                Ok(())
-            });
+            if self.messages.ratelimit(c"kexecfs") {
+                pr_info!(
+                    "{}: prepared {} bytes of records in {} us\n",
+                    self.name,
+                    records.bytes(),
+                    start.elapsed().as_micros_ceil()
+                );
+            }
+            Ok(())
+        });
 
         if result.is_err() {
             let undone = self.take_back(&mut op);
@@ -350,13 +400,8 @@ impl Domain {
     }
 
     /// Preserves what is held, and hands on what nobody opened or restored.
-    fn preserve_all(
-        &self,
-        op: &mut Op,
-        files: &mut Files,
-        patience: &Patience<'_>,
-    ) -> Result<(), Failure> {
-        self.carry_all(op, files, patience)?;
+    fn preserve_all(&self, op: &mut Op, files: &mut Files) -> Result<(), Failure> {
+        self.carry_all(op, files)?;
         if files.large.is_empty() {
             return Ok(());
         }
@@ -387,13 +432,8 @@ impl Domain {
         Ok(())
     }
 
-    /// Hands on what the previous kernel handed over and nobody has touched.
-    fn carry_all(
-        &self,
-        op: &mut Op,
-        files: &Files,
-        patience: &Patience<'_>,
-    ) -> Result<(), Failure> {
+    /// Hands on what the previous kernel handed over.
+    fn carry_all(&self, op: &mut Op, files: &mut Files) -> Result<(), Failure> {
         let entries = self.restorable()?;
         let tree = self.tree();
 
@@ -407,20 +447,25 @@ impl Domain {
 
         for entry in entries {
             op.carried.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            match incoming.carry(entry.token, session) {
-                Ok(()) => op.carried.push(entry, GFP_KERNEL_ACCOUNT)?,
-                // A reboot doesn't wait until somebody finishes the domain.
-                Err(e) if e == EBUSY && matches!(patience, Patience::Within(_)) => {}
-                Err(e) => {
-                    let reason = if e == EBUSY {
-                        "it was restored: finish the domain first"
-                    } else {
-                        "LUO could not hand it on"
-                    };
-
-                    return Err(Failure::new(e, reason).of_file(&entry.name));
+            let restored = files
+                .restored
+                .iter_mut()
+                .find(|restored| Arc::ptr_eq(&restored.entry, &entry));
+            let carried = match restored {
+                Some(restored) => self.carry_restored(restored, session)?,
+                None => {
+                    incoming
+                        .carry(entry.token, session)
+                        .map_err(|e| cannot_carry(e).of_file(&entry.name))?;
+                    Carried {
+                        size: entry.size,
+                        counted: 0,
+                        entry,
+                    }
                 }
-            }
+            };
+
+            op.carried.push(carried, GFP_KERNEL_ACCOUNT)?;
         }
         // Contents that LUO lacks stay so: that has been said when they came.
         let carry = |token| match incoming.carry(token, session) {
@@ -452,10 +497,85 @@ impl Domain {
         Ok(())
     }
 
+    /// Takes the files that have been restored over from LUO, which gets them anew.
+    ///
+    /// From then on the domain keeps them, also if it isn't prepared after all.
+    fn take_over_restored(&self) -> Result<KVVec<Restored>, Failure> {
+        let mut op = self.op.lock();
+        let mut all = KVVec::new();
+
+        for entry in self.restorable()? {
+            let file = match entry.kept() {
+                Some(file) => file,
+                None if entry.restored.load(Relaxed) => self
+                    .take_over_entry(&mut op, &entry)
+                    .map_err(|e| cannot_carry(e).of_file(&entry.name))?,
+                None => continue,
+            };
+            let restored = Restored {
+                entry,
+                file,
+                held: None,
+            };
+
+            all.push(restored, GFP_KERNEL_ACCOUNT)?;
+        }
+        self.drop_empty_session(&mut op);
+        Ok(all)
+    }
+
+    fn take_over_entry(&self, op: &mut Op, entry: &Entry) -> Result<ARef<File>> {
+        self.make_session(op).map_err(|failure| failure.error)?;
+        let (Some(incoming), Some(session)) = (&op.incoming, &op.outgoing) else {
+            return Err(EIO);
+        };
+
+        // Asks the handler: what has been restored is busy if it can be handed on at all.
+        match incoming.carry(entry.token, session) {
+            Err(e) if e == EBUSY => {}
+            Err(e) => return Err(e),
+            Ok(()) => {
+                session.unpreserve(entry.token)?;
+                return Err(EIO);
+            }
+        }
+        let file = incoming.retrieve(entry.token)?;
+
+        incoming.finish_file(entry.token)?;
+        entry.keep(file.clone());
+        Ok(file)
+    }
+
+    /// Hands on a file that has been restored.
+    fn carry_restored(
+        &self,
+        restored: &mut Restored,
+        session: &OutgoingSession,
+    ) -> Result<Carried, Failure> {
+        let entry = &restored.entry;
+        let held = restored.held.take().ok_or(EIO)?;
+        let (size, room) = self
+            .make_room(&held)
+            .map_err(|failure| failure.of_file(&entry.name))?;
+
+        match session.preserve(held, entry.token) {
+            Ok(_) => Ok(Carried {
+                entry: entry.clone(),
+                size,
+                counted: room.fill(),
+            }),
+            Err((held, e)) => {
+                // Given up by who called, without the lock: it may wait.
+                restored.held = Some(held);
+                Err(restored.failure(e))
+            }
+        }
+    }
+
     /// Writes the records.
     fn records(
         &self,
-        carried: &[Arc<Entry>],
+        carried: &[Carried],
         sb: Option<&SuperBlock<KexecFs>>,
     ) -> Result<Records, Failure> {
         let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
@@ -479,6 +599,8 @@ impl Domain {
     ///
     /// The caller drops what is returned after it released `Domain::op`.
     pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {
+        self.space
+            .give_bytes(op.carried.iter().map(|carried| carried.counted).sum());
         let undone = op.take_back();
 
         op.records = None;
@@ -511,11 +633,23 @@ impl Op {
             self.carried
                 .iter()
                 .rev()
-                .for_each(|entry| unpreserve(entry.token));
+                .for_each(|carried| unpreserve(carried.entry.token));
         }
         self.carried.clear();
         self.carried_tokens.clear();
         core::mem::take(&mut self.handed_on)
+    }
+}
+
+/// Why a file that nobody has finished can't be handed on.
+fn cannot_carry(e: Error) -> Failure {
+    if e == EOPNOTSUPP {
+        Failure::new(
+            EBUSY,
+            "this kind of file can't be handed on: finish or discard the domain",
+        )
+    } else {
+        Failure::new(e, "LUO could not hand it on")
     }
 }
 

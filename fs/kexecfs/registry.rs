@@ -460,15 +460,6 @@ impl Registry {
         }
         self.root.lock().seal(&index)?;
         *self.rebooting.lock() = domains;
-        for domain in self.rebooting.lock().iter() {
-            if !domain.loses_files() {
-                continue;
-            }
-            pr_warn!(
-                "{}: nobody finished it: this kexec loses what was restored of fd_restore\n",
-                domain.name
-            );
-        }
         Ok(())
     }
 

@@ -183,9 +183,9 @@ pub(crate) struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Leaves the bytes to what is there now.
-    pub(crate) fn fill(mut self) {
-        self.bytes = 0;
+    /// Leaves the bytes to what is there now, and returns how many they are.
+    pub(crate) fn fill(mut self) -> u64 {
+        core::mem::take(&mut self.bytes)
     }
 }
 
