@@ -277,6 +277,8 @@ int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token)
  * Return: The session. An ERR_PTR() on failure:
  *         -ENOENT if the previous kernel handed over no such session.
  *         -EINVAL if it is claimed already, here or through /dev/liveupdate.
+ *         -ENODEV if this kernel has no handler for one of its files, or not yet.
+ *         -EIO if its files cannot be read.
  *         -EBUSY in a reboot.
  */
 struct liveupdate_session *liveupdate_session_claim(const char *name)
@@ -298,6 +300,10 @@ struct liveupdate_session *liveupdate_session_claim(const char *name)
 		guard(mutex)(&session->mutex);
 		if (session->retrieved)
 			return ERR_PTR(-EINVAL);
+
+		err = luo_session_is_usable(session);
+		if (err)
+			return ERR_PTR(err);
 
 		WRITE_ONCE(session->retrieved, true);
 
@@ -513,10 +519,9 @@ int liveupdate_for_each_incoming(liveupdate_incoming_fn fn, void *data)
  * Context: May sleep. Not from the incoming() of an owner, and not before all
  *          handlers are registered, that is, before late_initcall is over.
  * Return: 0 on success. Returns a negative errno on failure:
- *         -EBUSY in a reboot, or -EINTR if the caller was killed: a later call may
- *         succeed.
+ *         -EBUSY in a reboot, -EINTR if the caller was killed, -ENOMEM: a later
+ *         call may succeed.
  *         -EOPNOTSUPP if live update is disabled.
- *         Any other error is final.
  */
 int liveupdate_load(void)
 {

@@ -71,8 +71,8 @@ pub fn enabled() -> bool {
 /// # Errors
 ///
 /// - [`EOPNOTSUPP`] if LUO is not in use.
-/// - [`EBUSY`] during a reboot and [`EINTR`] if the caller was killed: nothing has been done.
-/// - Any other is the reason why the sessions cannot be read. It will not change.
+/// - [`EBUSY`] during a reboot, [`EINTR`] if the caller was killed, [`ENOMEM`]: it can be tried
+///   again.
 #[inline]
 pub fn load() -> Result {
     // SAFETY: The function has no requirements.
@@ -353,6 +353,8 @@ impl IncomingSession {
     ///
     /// - [`ENOENT`] if no session of that name came in.
     /// - [`EINVAL`] if somebody else has claimed it.
+    /// - [`ENODEV`] if this kernel has no handler for one of its files, or not yet.
+    /// - [`EIO`] if its files can't be read.
     /// - [`EBUSY`] during a reboot.
     pub fn claim(name: &CStr) -> Result<Self> {
         // SAFETY: The name is valid during the call.
