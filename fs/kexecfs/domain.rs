@@ -180,6 +180,14 @@ impl Released {
     }
 }
 
+/// What is left of a domain that has been discarded.
+pub(crate) struct Discarded {
+    /// Whether its LUO session was never its own.
+    pub(crate) unclaimed: bool,
+    _kept: Option<ActiveSuper<KexecFs>>,
+    _undone: KVVec<HandedOn>,
+}
+
 /// What the machine-wide view shows of a domain.
 pub(crate) struct Line {
     pub(crate) state: State,
@@ -342,6 +350,8 @@ pub(crate) struct Domain {
     /// For what its users make the log say.
     #[pin]
     pub(crate) messages: Ratelimit,
+    /// Whether the session that was handed over is ours. Changed under `Registry::domains`.
+    claimed: Atomic<bool>,
     /// Set for good once the domain is discarded.
     discarded: Atomic<bool>,
     /// How many bytes of records came and go with the domain.
@@ -455,6 +465,7 @@ impl Domain {
                 settled <- new_condvar!("Domain::settled"),
                 changed,
                 messages <- Ratelimit::new(),
+                claimed: Atomic::new(state != State::Updated),
                 discarded: Atomic::new(false),
                 handed_over: Atomic::new(came),
                 came: Atomic::new(came),
@@ -616,11 +627,7 @@ impl Domain {
     /// # Errors
     ///
     /// `EBUSY` if the domain is in use and `force` isn't given.
-    pub(crate) fn discard(
-        &self,
-        mounted: bool,
-        force: bool,
-    ) -> Result<(Option<ActiveSuper<KexecFs>>, KVVec<HandedOn>)> {
+    pub(crate) fn discard(&self, mounted: bool, force: bool) -> Result<Discarded> {
         if mounted && !force && !self.is_only_kept() {
             return Err(EBUSY);
         }
@@ -638,7 +645,11 @@ impl Domain {
         self.set_state(State::Normal);
         self.error_changes.add(1, Relaxed);
         result?;
-        Ok((self.kept.lock().take(), undone))
+        Ok(Discarded {
+            unclaimed: !self.claimed.load(Relaxed),
+            _kept: self.kept.lock().take(),
+            _undone: undone,
+        })
     }
 
     /// `data/` as it came, if the domain has not been mounted since.
@@ -1285,10 +1296,24 @@ impl Domain {
 
     // What a load of LUO's sessions does.
 
-    /// Claims the session with the files that were handed over.
+    /// Claims the session with the files that were handed over, unless that has been done.
     ///
     /// Files without a record get a name, and records without a file are dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if LUO has no handler for one of them: there may be one later.
     pub(crate) fn claim(&self) -> Result {
+        if self.claimed.load(Relaxed) {
+            return Ok(());
+        }
+        self.claim_session()
+            .map_err(|e| if e == ENODEV { EOPNOTSUPP } else { e })?;
+        self.claimed.store(true, Relaxed);
+        Ok(())
+    }
+
+    fn claim_session(&self) -> Result {
         let session = match IncomingSession::claim(self.session.as_c_str()) {
             Ok(session) => session,
             Err(e) if e == ENOENT => {

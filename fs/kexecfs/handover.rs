@@ -6,6 +6,7 @@
 //! be read costs the domain that it belongs to, and no other.
 
 use crate::{
+    knobs,
     name::Name,
     options::{
         Errors,
@@ -83,10 +84,11 @@ impl Root {
     }
 
     fn write(&mut self, count: usize, index: Option<&PreservedVmalloc>) -> Result {
+        let (major, minor) = knobs::version();
         let root = abi::Root {
             magic: abi::ROOT_MAGIC,
-            major: abi::MAJOR,
-            minor: abi::MINOR,
+            major,
+            minor,
             count: count.try_into()?,
             seal: index.map_or(0, |_| abi::SEAL_MAGIC),
             index: index.map(|index| index.descriptor()).unwrap_or_default(),
@@ -120,6 +122,7 @@ impl Records {
         write(&mut writer)?;
         let len = writer.len;
 
+        knobs::damage(buf.get_mut(..len).ok_or(ENOSPC)?);
         Ok(Self {
             stream: PreservedVmalloc::new(buf)?,
             len,
@@ -274,6 +277,9 @@ impl<'a> Writer<'a> {
 
     /// Writes the end.
     pub(crate) fn end(&mut self) -> Result {
+        if let Some((kind, flags)) = knobs::unknown_record() {
+            self.record_with(kind, flags, &[b"of another version"])?;
+        }
         let end = abi::EndRecord {
             count: self.records,
             ..Default::default()
@@ -670,6 +676,78 @@ fn waiting(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, E
 
     arrived.waited = record.seconds;
     Ok(())
+}
+
+/// A stream with something of everything, for [`crate::knobs`].
+#[cfg(CONFIG_KEXECFS_TEST)]
+pub(crate) fn sample() -> Result<VVec<u8>> {
+    let mut write = |writer: &mut Writer<'_>| -> Result {
+        let name = Name::of_domain(b"sample")?;
+        let session = name.session()?;
+        let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
+        let files = [(&one, 1, 4096), (&two, 2, 0)];
+        let of_mode = |mode| abi::InodeRecord {
+            mode,
+            ..Default::default()
+        };
+        let (dir, link, pipe) = (of_mode(0o040755), of_mode(0o120777), of_mode(0o010600));
+        let packed = abi::InodeRecord {
+            size: 8,
+            ..of_mode(0o100644)
+        };
+        let large = abi::InodeRecord {
+            size: 100_000,
+            token: 3,
+            flags: abi::INODE_TOKEN,
+            ..of_mode(0o100600)
+        };
+
+        writer.domain(
+            &name,
+            Some(&session),
+            &Options::new()?,
+            Some(1),
+            files.into_iter(),
+        )?;
+        for (record, rest) in [
+            (&dir, &b""[..]),
+            (&dir, b""),
+            (&packed, b"contents"),
+            (&large, b""),
+            (&link, b"target"),
+            (&pipe, b""),
+            (&dir, b""),
+        ] {
+            writer.inode(record, rest)?;
+        }
+        for (parent, inode, name) in [
+            (0, 1, &b"dir"[..]),
+            (1, 2, b"file"),
+            (0, 2, b"link"),
+            (1, 3, b"file2"),
+            (0, 4, b"symlink"),
+            (1, 5, b"pipe"),
+            (1, 6, b"deep"),
+        ] {
+            writer.name(parent, inode, name)?;
+        }
+        for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
+            writer.xattr(inode, name, b"value")?;
+        }
+        writer.end()
+    };
+    let mut count = Writer::counting();
+    write(&mut count)?;
+
+    let mut stream = VVec::zeroed(count.len, GFP_KERNEL)?;
+    write(&mut Writer::writing(&mut stream))?;
+    Ok(stream)
+}
+
+/// Whether a stream can be read, for [`crate::knobs`].
+#[cfg(CONFIG_KEXECFS_TEST)]
+pub(crate) fn is_readable(stream: &[u8]) -> bool {
+    Reader::new(stream).domain().is_ok()
 }
 
 /// What is illegal in a name that was handed over is no invalid argument of anybody here.

@@ -7,6 +7,7 @@
 //! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
 //! files; `prepare.rs` makes a domain ready for the kexec.
 //! `control.rs` is the machine-wide view.
+//! `knobs.rs` and `test_files.c` are for tests.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
 //! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are
 //! the words that a user writes.
@@ -22,6 +23,7 @@ mod domain;
 mod gate;
 mod handover;
 mod inode;
+mod knobs;
 mod name;
 mod options;
 mod prepare;
@@ -79,6 +81,7 @@ impl kernel::Module for KexecFsModule {
                 _mount_point: None,
             });
         }
+        knobs::start()?;
         registry::Registry::start()?;
         Ok(Self {
             // Last: a mount can follow at once.

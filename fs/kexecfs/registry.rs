@@ -46,6 +46,7 @@ use kernel::{
     kho::abi::kexecfs as abi,
     liveupdate::{
         self,
+        IncomingSession,
         RebootNotifier,
         SessionOwner, //
     },
@@ -110,6 +111,9 @@ pub(crate) struct Registry {
     dropped: CondVar,
     #[pin]
     root: Mutex<Root>,
+    /// The LUO sessions of domains that were discarded though nobody can claim them.
+    #[pin]
+    given_up: Mutex<KVVec<Name>>,
     /// The domains of the reboot that is under way.
     #[pin]
     rebooting: Mutex<KVVec<Arc<Domain>>>,
@@ -129,6 +133,7 @@ impl Registry {
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 root <- new_mutex!(Root::add()?, "Registry::root"),
+                given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
                 rebooting <- new_mutex!(KVVec::new(), "Registry::rebooting"),
                 changes: Atomic::new(0),
                 changed: PollCondVarBox::new(c"Registry::changed", static_lock_class!())?,
@@ -204,18 +209,15 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `EBUSY` in a reboot, `EIO` if it was handed over and can't be read, `ENODEV` if LUO is off,
-    /// `ENOMEM`.
+    /// `EBUSY` in a reboot, `EIO` if it was handed over and can't be read, `EOPNOTSUPP` if LUO has no
+    /// handler for one of its files, `ENODEV` if LUO is off, `ENOMEM`.
     pub(crate) fn find(&'static self, name: Name) -> Result<Mounting> {
         // Before all locks: it has its own.
         let loaded = liveupdate::load();
 
-        match loaded {
-            Err(e) if e == EOPNOTSUPP => return Err(ENODEV),
-            Err(e) if e == EBUSY || e == EINTR => return Err(e),
-            _ => {}
-        }
+        loaded.map_err(|e| if e == EOPNOTSUPP { ENODEV } else { e })?;
         let fresh = Domain::new(name.try_clone()?)?;
+        let is_left_over = self.is_left_over(&fresh)?;
         let node = RBTreeNode::new(name.try_clone()?, Slot::new(None), GFP_KERNEL_ACCOUNT)?;
         let mut domains = self.domains.lock();
 
@@ -227,6 +229,10 @@ impl Registry {
         let _inside = self.enter()?;
         let slot = match domains.get_mut(&name) {
             Some(slot) => slot,
+            None if is_left_over => {
+                pr_err!("{name}: LUO has a session for it without its records\n");
+                return Err(EIO);
+            }
             None => {
                 domains.insert(node);
                 let slot = domains.get_mut(&name).ok_or(ENOMEM)?;
@@ -237,15 +243,75 @@ impl Registry {
         };
         let domain = slot.domain.clone().ok_or(EIO)?;
 
-        if let (Err(e), State::Updated) = (loaded, domain.state()) {
-            pr_err!("{}: LUO can't read its sessions: {e:?}\n", domain.name);
-            return Err(EIO);
-        }
+        // Anew, if a handler was missing.
+        domain.claim()?;
         slot.users += 1;
         Ok(Mounting {
             registry: self,
             domain,
         })
+    }
+
+    /// Whether the previous kernel handed over a session of a new domain's name, with files and
+    /// without records that can be read.
+    fn is_left_over(&self, domain: &Domain) -> Result<bool> {
+        let mut found = false;
+
+        liveupdate::for_each_incoming(&mut |session, claimed| {
+            found |= !claimed && domain.has_session(session);
+            Ok(())
+        })?;
+        Ok(found
+            && !self
+                .given_up
+                .lock()
+                .iter()
+                .any(|name| domain.has_session(name.as_c_str())))
+    }
+
+    /// Discards the session of a domain whose records can't be read.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is none.
+    fn discard_session(&self, name: &Name) -> Result {
+        let session = name.session()?;
+
+        match IncomingSession::claim(session.as_c_str()) {
+            Ok(session) => session.finish().map_err(|(_, e)| e),
+            Err(e) if e == ENOENT || e == EBUSY => Err(e),
+            // Its memory comes back with the next kexec.
+            Err(_) => Ok(self.given_up.lock().push(session, GFP_KERNEL)?),
+        }
+    }
+
+    /// Finishes the sessions that were handed over empty: their domains were left behind.
+    fn finish_empty_sessions(&self) -> Result {
+        let mut names = KVVec::new();
+
+        liveupdate::for_each_incoming(&mut |session, claimed| {
+            let is_ours = session.to_bytes().starts_with(Self::PREFIX.to_bytes());
+
+            if is_ours && !claimed {
+                names.push(Name::of_session(session.to_bytes())?, GFP_KERNEL)?;
+            }
+            Ok(())
+        })?;
+        for name in &names {
+            let Ok(session) = IncomingSession::claim(name.as_c_str()) else {
+                continue;
+            };
+            let mut files = 0;
+
+            session.for_each_file(&mut |_, _| {
+                files += 1;
+                Ok(())
+            })?;
+            if files == 0 {
+                session.finish().map_err(|(_, e)| e)?;
+            }
+        }
+        Ok(())
     }
 
     /// Counts a new superblock of a domain.
@@ -368,10 +434,16 @@ impl Registry {
     /// `ENOENT` if there is none of that name, `EBUSY` in a reboot, or if it is mounted and `force`
     /// isn't given.
     pub(crate) fn discard(&self, name: &Name, force: bool) -> Result {
+        liveupdate::load()?;
         let inside = self.enter()?;
         let (domain, mounted) = {
             let mut domains = self.domains.lock();
-            let slot = domains.get_mut(name).ok_or(ENOENT)?;
+            let Some(slot) = domains.get_mut(name) else {
+                drop(domains);
+                self.discard_session(name)?;
+                pr_notice!("{name}: discarded\n");
+                return Ok(());
+            };
 
             if slot.dropping || (slot.users > u32::from(slot.mounted) && !force) {
                 return Err(EBUSY);
@@ -399,7 +471,15 @@ impl Registry {
         drop(inside);
         self.dropped.notify_all();
         drop(node);
-        discarded.map(|discarded| drop(discarded))?;
+        let unclaimed = discarded.map(|discarded| discarded.is_none_or(|d| d.unclaimed))?;
+
+        // One that can't be read has a session at most.
+        if unclaimed {
+            match self.discard_session(name) {
+                Err(e) if e != ENOENT => return Err(e),
+                _ => {}
+            }
+        }
         pr_notice!("{name}: discarded\n");
         Ok(())
     }
@@ -447,7 +527,12 @@ impl Registry {
                 .find(|sb| core::ptr::eq(&*sb.info(), &**domain));
 
             let result = loaded
-                .map_err(|e| Failure::new(e, "its LUO session can't be had"))
+                .and_then(|()| domain.claim())
+                .map_err(|e| {
+                    let e = if e == EOPNOTSUPP { EBUSY } else { e };
+
+                    Failure::new(e, "its LUO session can't be had: discard the domain")
+                })
                 .and_then(|()| domain.freeze(sb.map(|sb| &**sb), &mut patience));
 
             match result {
@@ -608,10 +693,19 @@ impl SessionOwner for Registry {
                 _ => continue,
             };
 
-            if let Err(e) = claimed {
-                pr_err!("{name}: its LUO session can't be had: {e:?}\n");
-                slot.domain = None;
+            match claimed {
+                Ok(()) => {}
+                Err(e) if e == EOPNOTSUPP => {
+                    pr_warn!("{name}: LUO has no handler for one of its files\n");
+                }
+                Err(e) => {
+                    pr_err!("{name}: its LUO session can't be had: {e:?}\n");
+                    slot.domain = None;
+                }
             }
+        }
+        if let Err(e) = registry.finish_empty_sessions() {
+            pr_err!("empty LUO sessions could not be finished: {e:?}\n");
         }
     }
 }

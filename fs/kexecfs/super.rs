@@ -111,6 +111,8 @@ impl FileSystem for KexecFs {
                     "what was handed over can't be read"
                 } else if e == ENODEV {
                     "live update is off"
+                } else if e == EOPNOTSUPP {
+                    "LUO has no handler for one of its files"
                 } else if e == EBUSY {
                     "a reboot is under way"
                 } else {

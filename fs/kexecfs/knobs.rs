@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Knobs for the tests, in `debugfs/kexecfs_test`: records as another version of kexecfs would hand
+//! them over, damaged ones, and a mutator for the reader.
+//!
+//! `major` and `minor` are the version in the root. `unknown` adds a record of an unknown type to
+//! each domain, which 1: may be skipped, 2: must be understood. A `damage` other than 0 is the seed
+//! for changes to what is written down of a domain from then on. Writing `SEED COUNT` to `fuzz`
+//! reads so many damaged streams; the number of those that could be read is in the log.
+//!
+//! All of `test_files.c` is in the same folder.
+
+#[cfg(CONFIG_KEXECFS_TEST)]
+pub(crate) use self::real::*;
+
+#[cfg(not(CONFIG_KEXECFS_TEST))]
+pub(crate) use self::none::*;
+
+#[cfg(CONFIG_KEXECFS_TEST)]
+mod real {
+    use crate::handover;
+    use kernel::{
+        debugfs::{
+            Dir,
+            File, //
+        },
+        kho::abi::kexecfs as abi,
+        prelude::*,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            SetOnce, //
+        },
+        uaccess::UserSliceReader, //
+    };
+
+    /// A type that no version will use.
+    const UNKNOWN: u16 = 0x7f00;
+
+    #[pin_data]
+    struct Knobs {
+        #[pin]
+        major: File<Atomic<u32>>,
+        #[pin]
+        minor: File<Atomic<u32>>,
+        #[pin]
+        unknown: File<Atomic<u32>>,
+        #[pin]
+        damage: File<Atomic<u32>>,
+        #[pin]
+        fuzz: File<()>,
+    }
+
+    static KNOBS: SetOnce<Pin<KBox<Knobs>>> = SetOnce::new();
+
+    /// Makes the knobs.
+    pub(crate) fn start() -> Result {
+        let dir = Dir::new(c"kexecfs_test");
+        let number = |n: u32| Atomic::new(n);
+        let knobs = KBox::pin_init(
+            try_pin_init!(Knobs {
+                major <- dir.read_write_file(c"major", number(abi::MAJOR.into())),
+                minor <- dir.read_write_file(c"minor", number(abi::MINOR.into())),
+                unknown <- dir.read_write_file(c"unknown", number(0)),
+                damage <- dir.read_write_file(c"damage", number(0)),
+                fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
+            }? Error),
+            GFP_KERNEL,
+        )?;
+
+        KNOBS.populate(knobs);
+        Ok(())
+    }
+
+    fn knob(which: impl FnOnce(&Knobs) -> &Atomic<u32>, default: u32) -> u32 {
+        KNOBS
+            .as_ref()
+            .map_or(default, |knobs| which(knobs).load(Relaxed))
+    }
+
+    /// The version to hand over.
+    pub(crate) fn version() -> (u16, u16) {
+        let major = knob(|knobs| &knobs.major, abi::MAJOR.into());
+        let minor = knob(|knobs| &knobs.minor, abi::MINOR.into());
+
+        (
+            major.try_into().unwrap_or(u16::MAX),
+            minor.try_into().unwrap_or(u16::MAX),
+        )
+    }
+
+    /// The type and the flags of a further record.
+    pub(crate) fn unknown_record() -> Option<(u16, u16)> {
+        match knob(|knobs| &knobs.unknown, 0) {
+            0 => None,
+            1 => Some((UNKNOWN, 0)),
+            _ => Some((UNKNOWN, abi::RECORD_MUST_UNDERSTAND)),
+        }
+    }
+
+    /// Damages what has been written down of a domain, if that is wanted.
+    pub(crate) fn damage(stream: &mut [u8]) {
+        let seed = knob(|knobs| &knobs.damage, 0);
+
+        if seed != 0 {
+            Random::new(seed.into()).change(stream);
+        }
+    }
+
+    /// `SEED COUNT`
+    fn fuzz((): &(), from: &mut UserSliceReader) -> Result {
+        let mut buf = [0; 40];
+        let text = buf.get_mut(..from.len()).ok_or(EINVAL)?;
+
+        from.read_slice(text)?;
+        let mut words = core::str::from_utf8(text)
+            .map_err(|_| EINVAL)?
+            .split_ascii_whitespace()
+            .map(str::parse::<u64>);
+        let (Some(Ok(seed)), Some(Ok(count)), None) = (words.next(), words.next(), words.next())
+        else {
+            return Err(EINVAL);
+        };
+        let whole = handover::sample()?;
+        let mut stream = VVec::zeroed(whole.len(), GFP_KERNEL)?;
+        let mut random = Random::new(seed);
+        let mut readable = 0u64;
+
+        for _ in 0..count {
+            stream.copy_from_slice(&whole);
+            random.change(&mut stream);
+            readable += u64::from(handover::is_readable(&stream));
+        }
+        pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
+        Ok(())
+    }
+
+    /// Reproducible random numbers (xorshift64*).
+    struct Random(u64);
+
+    impl Random {
+        fn new(seed: u64) -> Self {
+            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+        }
+
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 >> 12;
+            self.0 ^= self.0 << 25;
+            self.0 ^= self.0 >> 27;
+            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+        }
+
+        fn below(&mut self, limit: usize) -> usize {
+            // CAST: It is below `limit`.
+            (self.next() % limit.max(1) as u64) as usize
+        }
+
+        /// One to four changes: of a bit, a byte, a word, a whole record, or in a payload.
+        fn change(&mut self, stream: &mut [u8]) {
+            for _ in 0..=self.below(4) {
+                match self.below(8) {
+                    0 => self.change_record(stream),
+                    1 => self.change_bytes(stream, 1, |byte, random| byte ^ (1 << random.below(8))),
+                    2 => self.change_bytes(stream, 8, |_, _| 0),
+                    3 => self.change_bytes(stream, 8, |_, _| 0xff),
+                    _ => self.change_payload(stream),
+                }
+            }
+        }
+
+        fn change_bytes(
+            &mut self,
+            stream: &mut [u8],
+            len: usize,
+            change: impl Fn(u8, &mut Self) -> u8,
+        ) {
+            let at = self.below(stream.len()) / len * len;
+
+            for byte in stream.iter_mut().skip(at).take(len) {
+                *byte = change(*byte, self);
+            }
+        }
+
+        /// Changes bytes of a payload, so that the framing stays right.
+        fn change_payload(&mut self, stream: &mut [u8]) {
+            let Some((at, len)) = self.record(stream) else {
+                return;
+            };
+            let small = self.next();
+            let from = at + size_of::<abi::Record>() + self.below(len);
+
+            // A small number is more often near to what is legal.
+            for (i, byte) in stream
+                .iter_mut()
+                .skip(from)
+                .take(1 + self.below(4))
+                .enumerate()
+            {
+                *byte = match small % 3 {
+                    0 => byte.wrapping_add(1),
+                    1 if i == 0 => (small >> 8) as u8 % 16,
+                    1 => 0,
+                    _ => self.next() as u8,
+                };
+            }
+        }
+
+        /// Puts a copy of a record over another one of the same length.
+        fn change_record(&mut self, stream: &mut [u8]) {
+            if let (Some((from, len)), Some((to, other))) =
+                (self.record(stream), self.record(stream))
+            {
+                let whole = size_of::<abi::Record>() + len;
+
+                if len == other && from + whole <= stream.len() {
+                    stream.copy_within(from..from + whole, to);
+                }
+            }
+        }
+
+        /// Where a record lies, and how long its payload is.
+        fn record(&mut self, stream: &[u8]) -> Option<(usize, usize)> {
+            let mut at = 0;
+            let mut left = self.below(24);
+
+            loop {
+                let (header, _) = abi::Record::ref_from_prefix(stream.get(at..)?).ok()?;
+                let len = usize::try_from(header.len).ok()?;
+                let next = len
+                    .checked_next_multiple_of(abi::RECORD_ALIGN)?
+                    .checked_add(at + size_of::<abi::Record>())?;
+
+                if next > stream.len() {
+                    return None;
+                }
+                if left == 0 || next == stream.len() {
+                    return Some((at, len));
+                }
+                left -= 1;
+                at = next;
+            }
+        }
+    }
+}
+
+#[cfg(not(CONFIG_KEXECFS_TEST))]
+mod none {
+    use kernel::{
+        kho::abi::kexecfs as abi,
+        prelude::*, //
+    };
+
+    pub(crate) fn start() -> Result {
+        Ok(())
+    }
+
+    pub(crate) fn version() -> (u16, u16) {
+        (abi::MAJOR, abi::MINOR)
+    }
+
+    pub(crate) fn unknown_record() -> Option<(u16, u16)> {
+        None
+    }
+
+    pub(crate) fn damage(_stream: &mut [u8]) {}
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Files for the tests of kexecfs: no memfds, dependent on each other, failing when
+ * they are told to, and not handed on by who did not restore them
+ *
+ * debugfs/kexecfs_test:
+ *
+ *   create		reading it makes a file, puts it into the table of the reader
+ *			and returns the number of the descriptor
+ *   create_late	the same for the handler that registers late
+ *   register_late	writing anything registers that
+ *   fail_preserve, fail_freeze, fail_retrieve, fail_finish
+ *			the errno that the operation returns, 0 for none
+ *
+ * A file holds up to 63 bytes of text. If the text is "after OTHER" the file depends
+ * on the one whose text is OTHER: that has to be preserved and frozen before it.
+ */
+
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/anon_inodes.h>
+#include <linux/cleanup.h>
+#include <linux/debugfs.h>
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/io.h>
+#include <linux/kexec_handover.h>
+#include <linux/list.h>
+#include <linux/liveupdate.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+
+#define KEXECFS_TEST_MAGIC	0x6b78746573740001ULL
+#define KEXECFS_TEST_SIZE	64
+
+/* What is handed over, on a page of its own */
+struct kexecfs_test_ser {
+	u64 magic;
+	char text[KEXECFS_TEST_SIZE];
+};
+
+struct kexecfs_test_file {
+	char text[KEXECFS_TEST_SIZE];
+	/* In kexecfs_test_preserved, under its lock */
+	struct list_head list;
+	bool frozen;
+};
+
+static LIST_HEAD(kexecfs_test_preserved);
+static DEFINE_MUTEX(kexecfs_test_lock);
+
+static u32 fail_preserve;
+static u32 fail_freeze;
+static u32 fail_retrieve;
+static u32 fail_finish;
+
+static ssize_t kexecfs_test_read(struct file *file, char __user *to, size_t len,
+				 loff_t *pos)
+{
+	struct kexecfs_test_file *test = file->private_data;
+
+	return simple_read_from_buffer(to, len, pos, test->text,
+				       strlen(test->text));
+}
+
+static ssize_t kexecfs_test_write(struct file *file, const char __user *from,
+				  size_t len, loff_t *pos)
+{
+	struct kexecfs_test_file *test = file->private_data;
+
+	return simple_write_to_buffer(test->text, sizeof(test->text) - 1, pos,
+				      from, len);
+}
+
+static int kexecfs_test_release(struct inode *inode, struct file *file)
+{
+	kfree(file->private_data);
+
+	return 0;
+}
+
+static const struct file_operations kexecfs_test_fops = {
+	.owner = THIS_MODULE,
+	.read = kexecfs_test_read,
+	.write = kexecfs_test_write,
+	.llseek = default_llseek,
+	.release = kexecfs_test_release,
+};
+
+static const struct file_operations kexecfs_late_fops = {
+	.owner = THIS_MODULE,
+	.read = kexecfs_test_read,
+	.write = kexecfs_test_write,
+	.llseek = default_llseek,
+	.release = kexecfs_test_release,
+};
+
+static struct file *kexecfs_test_make(const struct file_operations *fops)
+{
+	struct kexecfs_test_file *test;
+	struct file *file;
+
+	test = kzalloc_obj(*test, GFP_KERNEL_ACCOUNT);
+	if (!test)
+		return ERR_PTR(-ENOMEM);
+
+	INIT_LIST_HEAD(&test->list);
+	file = anon_inode_getfile("[kexecfs_test]", fops, test, O_RDWR);
+	if (IS_ERR(file))
+		kfree(test);
+	else
+		file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+
+	return file;
+}
+
+static bool kexecfs_test_can_preserve(struct liveupdate_file_handler *handler,
+				      struct file *file)
+{
+	return file->f_op == &kexecfs_test_fops;
+}
+
+static bool kexecfs_late_can_preserve(struct liveupdate_file_handler *handler,
+				      struct file *file)
+{
+	return file->f_op == &kexecfs_late_fops;
+}
+
+static int kexecfs_test_preserve(struct liveupdate_file_op_args *args)
+{
+	struct kexecfs_test_file *test = args->file->private_data;
+	struct kexecfs_test_ser *ser;
+
+	if (fail_preserve)
+		return -fail_preserve;
+
+	ser = kho_alloc_preserve(sizeof(*ser));
+	if (IS_ERR(ser))
+		return PTR_ERR(ser);
+
+	ser->magic = KEXECFS_TEST_MAGIC;
+	args->serialized_data = virt_to_phys(ser);
+
+	guard(mutex)(&kexecfs_test_lock);
+	list_add_tail(&test->list, &kexecfs_test_preserved);
+
+	return 0;
+}
+
+static void kexecfs_test_unpreserve(struct liveupdate_file_op_args *args)
+{
+	struct kexecfs_test_file *test = args->file->private_data;
+
+	scoped_guard(mutex, &kexecfs_test_lock)
+		list_del_init(&test->list);
+	kho_unpreserve_free(phys_to_virt(args->serialized_data));
+}
+
+/* Whether what the file depends on has been frozen before it */
+static bool kexecfs_test_may_freeze(struct kexecfs_test_file *test)
+{
+	struct kexecfs_test_file *other;
+	size_t len;
+
+	lockdep_assert_held(&kexecfs_test_lock);
+
+	len = str_has_prefix(test->text, "after ");
+	if (!len)
+		return true;
+
+	list_for_each_entry(other, &kexecfs_test_preserved, list) {
+		if (other != test && !strcmp(other->text, test->text + len))
+			return other->frozen;
+	}
+
+	return false;
+}
+
+static int kexecfs_test_freeze(struct liveupdate_file_op_args *args)
+{
+	struct kexecfs_test_file *test = args->file->private_data;
+	struct kexecfs_test_ser *ser = phys_to_virt(args->serialized_data);
+
+	if (fail_freeze)
+		return -fail_freeze;
+
+	guard(mutex)(&kexecfs_test_lock);
+	if (!kexecfs_test_may_freeze(test))
+		return -ENOLINK;
+
+	test->frozen = true;
+	strscpy(ser->text, test->text, sizeof(ser->text));
+
+	return 0;
+}
+
+static void kexecfs_test_unfreeze(struct liveupdate_file_op_args *args)
+{
+	struct kexecfs_test_file *test = args->file->private_data;
+
+	guard(mutex)(&kexecfs_test_lock);
+	test->frozen = false;
+}
+
+static int kexecfs_test_retrieve(struct liveupdate_file_op_args *args)
+{
+	struct kexecfs_test_file *test;
+	struct kexecfs_test_ser *ser;
+	struct file *file;
+
+	if (fail_retrieve) {
+		args->retry = true;
+		return -fail_retrieve;
+	}
+
+	ser = phys_to_virt(args->serialized_data);
+	if (ser->magic != KEXECFS_TEST_MAGIC)
+		return -EIO;
+
+	file = kexecfs_test_make(args->handler->ops->can_preserve ==
+				 kexecfs_late_can_preserve ?
+				 &kexecfs_late_fops : &kexecfs_test_fops);
+	if (IS_ERR(file)) {
+		args->retry = true;
+		return PTR_ERR(file);
+	}
+
+	test = file->private_data;
+	strscpy(test->text, ser->text, sizeof(test->text));
+	args->file = file;
+
+	return 0;
+}
+
+static bool kexecfs_test_can_finish(struct liveupdate_file_op_args *args)
+{
+	return !fail_finish;
+}
+
+static void kexecfs_test_finish(struct liveupdate_file_op_args *args)
+{
+	kho_restore_free(phys_to_virt(args->serialized_data));
+}
+
+#define KEXECFS_TEST_OPS(_can_preserve)			\
+{							\
+	.can_preserve = _can_preserve,			\
+	.preserve = kexecfs_test_preserve,		\
+	.unpreserve = kexecfs_test_unpreserve,		\
+	.freeze = kexecfs_test_freeze,			\
+	.unfreeze = kexecfs_test_unfreeze,		\
+	.retrieve = kexecfs_test_retrieve,		\
+	.can_finish = kexecfs_test_can_finish,		\
+	.finish = kexecfs_test_finish,			\
+	.owner = THIS_MODULE,				\
+}
+
+static const struct liveupdate_file_ops kexecfs_test_ops =
+	KEXECFS_TEST_OPS(kexecfs_test_can_preserve);
+static const struct liveupdate_file_ops kexecfs_late_ops =
+	KEXECFS_TEST_OPS(kexecfs_late_can_preserve);
+
+static struct liveupdate_file_handler kexecfs_test_handler = {
+	.ops = &kexecfs_test_ops,
+	.compatible = "kexecfs-test-v1",
+};
+
+static struct liveupdate_file_handler kexecfs_late_handler = {
+	.ops = &kexecfs_late_ops,
+	.compatible = "kexecfs-late-v1",
+};
+
+/* Each open file of debugfs makes one file: a shell reads byte by byte */
+static ssize_t kexecfs_test_create(struct file *file, char __user *to, size_t len,
+				   loff_t *pos)
+{
+	char text[16];
+
+	if (!file->private_data) {
+		struct file *made;
+		int fd;
+
+		fd = get_unused_fd_flags(0);
+		if (fd < 0)
+			return fd;
+
+		made = kexecfs_test_make(debugfs_get_aux(file));
+		if (IS_ERR(made)) {
+			put_unused_fd(fd);
+			return PTR_ERR(made);
+		}
+
+		fd_install(fd, made);
+		file->private_data = (void *)(unsigned long)(fd + 1);
+	}
+
+	scnprintf(text, sizeof(text), "%lu\n",
+		  (unsigned long)file->private_data - 1);
+
+	return simple_read_from_buffer(to, len, pos, text, strlen(text));
+}
+
+static int kexecfs_test_open(struct inode *inode, struct file *file)
+{
+	file->private_data = NULL;
+
+	return 0;
+}
+
+static const struct file_operations kexecfs_test_create_fops = {
+	.owner = THIS_MODULE,
+	.open = kexecfs_test_open,
+	.read = kexecfs_test_create,
+};
+
+static ssize_t kexecfs_test_register_late(struct file *file, const char __user *from,
+					  size_t len, loff_t *pos)
+{
+	int err = liveupdate_register_file_handler(&kexecfs_late_handler);
+
+	return err ? err : len;
+}
+
+static const struct file_operations kexecfs_test_register_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = kexecfs_test_register_late,
+};
+
+static int __init kexecfs_test_init(void)
+{
+	struct dentry *dir;
+	int err;
+
+	if (!liveupdate_enabled())
+		return 0;
+
+	err = liveupdate_register_file_handler(&kexecfs_test_handler);
+	if (err)
+		return err;
+
+	dir = debugfs_lookup("kexecfs_test", NULL);
+	if (!dir)
+		dir = debugfs_create_dir("kexecfs_test", NULL);
+	debugfs_create_file_aux("create", 0400, dir, NULL, &kexecfs_test_fops,
+				&kexecfs_test_create_fops);
+	debugfs_create_file_aux("create_late", 0400, dir, NULL, &kexecfs_late_fops,
+				&kexecfs_test_create_fops);
+	debugfs_create_file("register_late", 0200, dir, NULL,
+			    &kexecfs_test_register_fops);
+	debugfs_create_u32("fail_preserve", 0600, dir, &fail_preserve);
+	debugfs_create_u32("fail_freeze", 0600, dir, &fail_freeze);
+	debugfs_create_u32("fail_retrieve", 0600, dir, &fail_retrieve);
+	debugfs_create_u32("fail_finish", 0600, dir, &fail_finish);
+
+	return 0;
+}
+late_initcall(kexecfs_test_init);
