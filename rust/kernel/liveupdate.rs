@@ -555,11 +555,11 @@ pub trait SessionOwner: 'static {
     /// user memory, and every lock that it takes is below that one.
     fn incoming();
 
-    /// A file of the session `name` could not be frozen for a kexec. Returns whether to go on without
-    /// the session, as after [`OutgoingSession::exclude`]; else the kexec is refused.
+    /// A file of the session `name` could not be frozen for a kexec. Returns whether to go on
+    /// without the session, as after [`OutgoingSession::exclude`]; else the kexec is refused.
     ///
-    /// Called between [`RebootNotifier::prepare`] and [`RebootNotifier::abort`] with LUO's locks: it
-    /// must not call anything here, nor take a lock under which such a call is made.
+    /// Called between [`RebootNotifier::prepare`] and [`RebootNotifier::abort`] with LUO's locks:
+    /// it must not call anything here, nor take a lock under which such a call is made.
     fn freeze_failed(name: &CStr, token: u64, error: Error) -> bool;
 }
 
