@@ -182,8 +182,8 @@ impl Content {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if the domain is prepared and it was never opened, or in a reboot; `ESTALE` if it was
-    /// discarded; `EIO`; `ENOMEM`.
+    /// `EBUSY` if the domain is prepared and it was never opened, or in a reboot; `ESTALE` if the
+    /// domain was discarded; `EIO`; `ENOMEM`.
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         self.domain.alive()?;
         let mut state = self.state.lock();

@@ -76,6 +76,19 @@ impl Root {
         Ok(())
     }
 
+    /// Takes a domain out of what is handed over.
+    pub(crate) fn leave_out(&mut self, number: usize) {
+        let at = number * size_of::<abi::Domain>();
+        let entry = self
+            .index
+            .as_mut()
+            .and_then(|index| abi::Domain::mut_from_prefix(index.get_mut(at..)?).ok());
+
+        if let Some((entry, _)) = entry {
+            entry.len = 0;
+        }
+    }
+
     /// Takes back what [`Root::seal`] did.
     pub(crate) fn unseal(&mut self) -> Result {
         self.write(0, None)?;
@@ -420,6 +433,11 @@ fn read_index(
             return Err(EIO);
         };
 
+        if entry.len == 0 {
+            // Left out at the last moment: only its memory is to be had.
+            drop(RestoredVmalloc::new(&entry.stream));
+            continue;
+        }
         each(read_domain(entry))?;
     }
     Ok(())
@@ -681,7 +699,7 @@ fn waiting(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, E
 /// A stream with something of everything, for [`crate::knobs`].
 #[cfg(CONFIG_KEXECFS_TEST)]
 pub(crate) fn sample() -> Result<VVec<u8>> {
-    let mut write = |writer: &mut Writer<'_>| -> Result {
+    let write = |writer: &mut Writer<'_>| -> Result {
         let name = Name::of_domain(b"sample")?;
         let session = name.session()?;
         let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);

@@ -320,7 +320,8 @@ mod tests {
         let shown = CString::try_from_fmt(fmt!("{options}"))?;
         assert!(
             shown.to_bytes()
-                == b",uid=1000,gid=1001,mode=750,max_fds=7,size=1028k,nr_inodes=0,errors=drop,persist"
+                == b",uid=1000,gid=1001,mode=750,max_fds=7,size=1028k,nr_inodes=0\
+                     ,errors=drop,persist"
         );
         assert!(options.max_bytes() == 1028 * 1024 && options.max_inodes() == u64::MAX);
         Ok(())

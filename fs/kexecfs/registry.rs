@@ -9,6 +9,7 @@
 //! i_rwsem (VFS) -> gate -> Domain::op -> LUO -> KHO
 //! s_umount (VFS) -> Registry::domains -> gate
 //! LUO's load of its sessions -> Registry::domains -> Domain::op -> LUO
+//! LUO's freeze of its sessions -> Registry::rebooting -> Registry::root
 //! reboot: gate shut, then Registry::domains -> Domain::op -> KHO; Registry::root -> KHO;
 //!         and at last, with none of these, s_umount
 //! ```
@@ -114,9 +115,9 @@ pub(crate) struct Registry {
     /// The LUO sessions of domains that were discarded though nobody can claim them.
     #[pin]
     given_up: Mutex<KVVec<Name>>,
-    /// The domains of the reboot that is under way.
+    /// The domains of the reboot that is under way, and their numbers in the index.
     #[pin]
-    rebooting: Mutex<KVVec<Arc<Domain>>>,
+    rebooting: Mutex<KVVec<(Arc<Domain>, Option<usize>)>>,
     /// How often what `kexecfsctl` shows has changed, and who waits for that.
     changes: Atomic<u32>,
     changed: PollCondVarBox,
@@ -209,8 +210,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `EBUSY` in a reboot, `EIO` if it was handed over and can't be read, `EOPNOTSUPP` if LUO has no
-    /// handler for one of its files, `ENODEV` if LUO is off, `ENOMEM`.
+    /// `EBUSY` in a reboot, `EIO` if it was handed over and can't be read, `EOPNOTSUPP` if LUO has
+    /// no handler for one of its files, `ENODEV` if LUO is off, `ENOMEM`.
     pub(crate) fn find(&'static self, name: Name) -> Result<Mounting> {
         // Before all locks: it has its own.
         let loaded = liveupdate::load();
@@ -520,6 +521,7 @@ impl Registry {
             liveupdate::load()
         };
         let mut index = VVec::new();
+        let mut rebooting = KVVec::with_capacity(domains.len(), GFP_KERNEL)?;
 
         for domain in &domains {
             let sb = supers
@@ -537,14 +539,18 @@ impl Registry {
 
             match result {
                 Ok(()) => {
+                    rebooting.push((domain.clone(), Some(index.len())), GFP_KERNEL)?;
                     domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
                 }
-                Err(failure) if domain.leave_behind() => leave_behind(domain, failure),
+                Err(failure) if domain.leave_behind() => {
+                    rebooting.push((domain.clone(), None), GFP_KERNEL)?;
+                    leave_behind(domain, failure);
+                }
                 Err(failure) => return Err(refuse(domain, failure)),
             }
         }
         self.root.lock().seal(&index)?;
-        *self.rebooting.lock() = domains;
+        *self.rebooting.lock() = rebooting;
         Ok(())
     }
 
@@ -667,12 +673,18 @@ impl SessionOwner for Registry {
             return false;
         };
         let rebooting = registry.rebooting.lock();
-        let Some(domain) = rebooting.iter().find(|domain| domain.has_session(session)) else {
+        let Some((domain, number)) = rebooting
+            .iter()
+            .find(|(domain, _)| domain.has_session(session))
+        else {
             return false;
         };
         let failure = domain.freeze_failure(token, error);
 
         if domain.options().errors == Errors::Drop {
+            if let Some(number) = number {
+                registry.root.lock().leave_out(*number);
+            }
             leave_behind(domain, failure);
             return true;
         }

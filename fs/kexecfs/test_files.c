@@ -33,6 +33,8 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
+#define KEXECFS_TEST_COMPATIBLE	"kexecfs-test-v1"
+#define KEXECFS_LATE_COMPATIBLE	"kexecfs-late-v1"
 #define KEXECFS_TEST_MAGIC	0x6b78746573740001ULL
 #define KEXECFS_TEST_SIZE	64
 
@@ -265,12 +267,12 @@ static const struct liveupdate_file_ops kexecfs_late_ops =
 
 static struct liveupdate_file_handler kexecfs_test_handler = {
 	.ops = &kexecfs_test_ops,
-	.compatible = "kexecfs-test-v1",
+	.compatible = KEXECFS_TEST_COMPATIBLE,
 };
 
 static struct liveupdate_file_handler kexecfs_late_handler = {
 	.ops = &kexecfs_late_ops,
-	.compatible = "kexecfs-late-v1",
+	.compatible = KEXECFS_LATE_COMPATIBLE,
 };
 
 /* Each open file of debugfs makes one file: a shell reads byte by byte */

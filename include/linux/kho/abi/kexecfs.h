@@ -141,7 +141,9 @@ static_assert(sizeof(struct kexecfs_root) == 48);
 /**
  * struct kexecfs_domain - Where the records of a domain are.
  * @len:    The length of the stream in bytes, a multiple of
- *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page.
+ *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page. 0 if
+ *          the domain was left out at the last moment: what is in the area says
+ *          nothing.
  * @stream: KHO's descriptor of the area whose beginning is the stream.
  */
 struct kexecfs_domain {
