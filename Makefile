@@ -26,6 +26,11 @@ test-posix: FLAVOR = debug
 test-posix: kernel	## run fsx, stress-ng and pjdfstest on data/ (hours; goes on where it stopped)
 	@tests/check -c -j 2 $(TESTS) posix
 
+test-all: FLAVOR = debug
+test-all: kernel	## run all of these and the long ones, by parts (hours; goes on where it stopped)
+	@tests/check -c -j 2 $(TESTS)
+	@tests/check -c -j 2 $(TESTS) long posix
+
 bench-data: FLAVOR = fast
 bench-data: kernel	## what data/ costs against tmpfs, in instructions
 	@scripts/bench-data $(FLAVOR)
@@ -53,5 +58,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix bench-data kernel shell lint tree install-overlay clean distclean
+.PHONY: help demo test test-posix test-all bench-data kernel shell lint tree install-overlay clean distclean
 .NOTPARALLEL:

@@ -17,6 +17,7 @@ mod many;
 mod mounts;
 mod ops;
 mod sha256;
+mod soak;
 mod stress;
 mod sys;
 mod tree;

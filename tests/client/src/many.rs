@@ -58,7 +58,7 @@ pub fn write_stream(to: BorrowedFd<'_>, seed: u64, size: u64) -> Result<(), Fail
     Ok(())
 }
 
-fn compare_stream(with: BorrowedFd<'_>, seed: u64, size: u64) -> Result<(), Failure> {
+pub fn compare_stream(with: BorrowedFd<'_>, seed: u64, size: u64) -> Result<(), Failure> {
     let stat = rustix::fs::fstat(with)?;
     if stat.st_size as u64 != size {
         return Err(Failure::Wrong(format!(

@@ -3,7 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    bench, luo, many, mounts, quote, stress, sys, tree, unescape, usage, watch, Failure, Outcome,
+    bench, luo, many, mounts, quote, soak, stress, sys, tree, unescape, usage, watch, Failure,
+    Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -136,6 +137,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "stall-list" => stress::stall_list(&args),
         "hammer" => stress::hammer(&args),
         "failsweep" => stress::failsweep(&args),
+        "soak" => soak::soak(&args),
         other => usage(format!("{other}: no such operation")),
     }
 }
