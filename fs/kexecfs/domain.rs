@@ -182,7 +182,7 @@ impl Released {
 
 /// What is left of a domain that has been discarded.
 pub(crate) struct Discarded {
-    /// Whether its LUO session was never its own.
+    /// Whether its LUO session isn't its own, or no more.
     pub(crate) unclaimed: bool,
     _kept: Option<ActiveSuper<KexecFs>>,
     _undone: KVVec<HandedOn>,
@@ -576,14 +576,17 @@ impl Domain {
 
             table.state != State::Normal || table.options.persist
         };
+        let ended = if !stays || self.is_discarded() {
+            kept.take()
+        } else {
+            if kept.is_none() {
+                *kept = sb.get_active();
+            }
+            None
+        };
 
-        if !stays || self.is_discarded() {
-            let kept = kept.take();
-
-            drop(kept);
-        } else if kept.is_none() {
-            *kept = sb.get_active();
-        }
+        drop(kept);
+        drop(ended);
     }
 
     /// Whether the superblock is kept, and nobody else uses it.
@@ -640,13 +643,15 @@ impl Domain {
         };
 
         self.forget_tree();
-        let result = self.clear();
+        let cleared = self.clear();
 
+        if let Err(e) = &cleared {
+            pr_err!("{}: its LUO session can't be finished: {e:?}\n", self.name);
+        }
         self.set_state(State::Normal);
         self.error_changes.add(1, Relaxed);
-        result?;
         Ok(Discarded {
-            unclaimed: !self.claimed.load(Relaxed),
+            unclaimed: cleared.is_err() || !self.claimed.load(Relaxed),
             _kept: self.kept.lock().take(),
             _undone: undone,
         })

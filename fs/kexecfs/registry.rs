@@ -84,7 +84,8 @@ pub(crate) fn registry() -> Result<&'static Arc<Registry>> {
     REGISTRY.as_ref().ok_or(ENODEV)
 }
 
-/// How long a reboot waits for files that are just being preserved, in all.
+/// How long a reboot waits for files that are just being preserved: in all domains that may refuse
+/// it, and once more in those with `errors=drop`.
 const PATIENCE_MSECS: u32 = 2000;
 
 /// What the registry knows of a domain.
@@ -278,12 +279,17 @@ impl Registry {
     fn discard_session(&self, name: &Name) -> Result {
         let session = name.session()?;
 
-        match IncomingSession::claim(session.as_c_str()) {
+        let finished = match IncomingSession::claim(session.as_c_str()) {
             Ok(session) => session.finish().map_err(|(_, e)| e),
-            Err(e) if e == ENOENT || e == EBUSY => Err(e),
-            // Its memory comes back with the next kexec.
-            Err(_) => Ok(self.given_up.lock().push(session, GFP_KERNEL)?),
+            Err(e) if e == ENOENT || e == EBUSY => return Err(e),
+            Err(e) => Err(e),
+        };
+
+        // Its memory comes back with the next kexec.
+        if finished.is_err() {
+            self.given_up.lock().push(session, GFP_KERNEL)?;
         }
+        Ok(())
     }
 
     /// Finishes the sessions that were handed over empty: their domains were left behind.
@@ -509,7 +515,9 @@ impl Registry {
     fn freeze(&self, handover: bool) -> Result {
         let domains = self.domains()?;
         let supers = active_supers(domains.len())?;
+        // The owner of a domain that may be dropped can't use up the time of others.
         let mut patience = msecs_to_jiffies(PATIENCE_MSECS);
+        let mut patience_for_drop = patience;
 
         if !handover {
             return self.check_nothing_is_lost(&domains);
@@ -535,7 +543,14 @@ impl Registry {
 
                     Failure::new(e, "its LUO session can't be had: discard the domain")
                 })
-                .and_then(|()| domain.freeze(sb.map(|sb| &**sb), &mut patience));
+                .and_then(|()| {
+                    let patience = match domain.options().errors {
+                        Errors::Refuse => &mut patience,
+                        Errors::Drop => &mut patience_for_drop,
+                    };
+
+                    domain.freeze(sb.map(|sb| &**sb), patience)
+                });
 
             match result {
                 Ok(()) => {
