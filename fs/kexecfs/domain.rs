@@ -1354,7 +1354,13 @@ impl Domain {
         }
         self.check_contents(in_tree);
         let old = core::mem::take(&mut self.table.lock().restorable);
-        let there = self.intersect(&old, &files)?;
+        let there = match self.intersect(&old, &files) {
+            Ok(there) => there,
+            Err(e) => {
+                self.table.lock().restorable = old;
+                return Err(e);
+            }
+        };
         let mut op = self.op.lock();
 
         op.unopened = unopened;

@@ -725,6 +725,8 @@ impl SessionOwner for Registry {
                 Err(e) if e == EOPNOTSUPP => {
                     pr_warn!("{name}: LUO has no handler for one of its files\n");
                 }
+                // Who mounts it tries again.
+                Err(e) if e == ENOMEM => {}
                 Err(e) => {
                     pr_err!("{name}: its LUO session can't be had: {e:?}\n");
                     slot.domain = None;
