@@ -49,6 +49,8 @@ struct kexecfs_test_file {
 	/* In kexecfs_test_preserved, under its lock */
 	struct list_head list;
 	bool frozen;
+	/* For the handler that registers late */
+	bool late;
 };
 
 static LIST_HEAD(kexecfs_test_preserved);
@@ -92,15 +94,7 @@ static const struct file_operations kexecfs_test_fops = {
 	.release = kexecfs_test_release,
 };
 
-static const struct file_operations kexecfs_late_fops = {
-	.owner = THIS_MODULE,
-	.read = kexecfs_test_read,
-	.write = kexecfs_test_write,
-	.llseek = default_llseek,
-	.release = kexecfs_test_release,
-};
-
-static struct file *kexecfs_test_make(const struct file_operations *fops)
+static struct file *kexecfs_test_make(bool late)
 {
 	struct kexecfs_test_file *test;
 	struct file *file;
@@ -110,7 +104,8 @@ static struct file *kexecfs_test_make(const struct file_operations *fops)
 		return ERR_PTR(-ENOMEM);
 
 	INIT_LIST_HEAD(&test->list);
-	file = anon_inode_getfile("[kexecfs_test]", fops, test, O_RDWR);
+	test->late = late;
+	file = anon_inode_getfile("[kexecfs_test]", &kexecfs_test_fops, test, O_RDWR);
 	if (IS_ERR(file))
 		kfree(test);
 	else
@@ -119,16 +114,15 @@ static struct file *kexecfs_test_make(const struct file_operations *fops)
 	return file;
 }
 
+static struct liveupdate_file_handler kexecfs_late_handler;
+
 static bool kexecfs_test_can_preserve(struct liveupdate_file_handler *handler,
 				      struct file *file)
 {
-	return file->f_op == &kexecfs_test_fops;
-}
+	struct kexecfs_test_file *test = file->private_data;
 
-static bool kexecfs_late_can_preserve(struct liveupdate_file_handler *handler,
-				      struct file *file)
-{
-	return file->f_op == &kexecfs_late_fops;
+	return file->f_op == &kexecfs_test_fops &&
+	       test->late == (handler == &kexecfs_late_handler);
 }
 
 static int kexecfs_test_preserve(struct liveupdate_file_op_args *args)
@@ -222,9 +216,7 @@ static int kexecfs_test_retrieve(struct liveupdate_file_op_args *args)
 	if (ser->magic != KEXECFS_TEST_MAGIC)
 		return -EIO;
 
-	file = kexecfs_test_make(args->handler->ops->can_preserve ==
-				 kexecfs_late_can_preserve ?
-				 &kexecfs_late_fops : &kexecfs_test_fops);
+	file = kexecfs_test_make(args->handler == &kexecfs_late_handler);
 	if (IS_ERR(file)) {
 		args->retry = true;
 		return PTR_ERR(file);
@@ -247,23 +239,17 @@ static void kexecfs_test_finish(struct liveupdate_file_op_args *args)
 	kho_restore_free(phys_to_virt(args->serialized_data));
 }
 
-#define KEXECFS_TEST_OPS(_can_preserve)			\
-{							\
-	.can_preserve = _can_preserve,			\
-	.preserve = kexecfs_test_preserve,		\
-	.unpreserve = kexecfs_test_unpreserve,		\
-	.freeze = kexecfs_test_freeze,			\
-	.unfreeze = kexecfs_test_unfreeze,		\
-	.retrieve = kexecfs_test_retrieve,		\
-	.can_finish = kexecfs_test_can_finish,		\
-	.finish = kexecfs_test_finish,			\
-	.owner = THIS_MODULE,				\
-}
-
-static const struct liveupdate_file_ops kexecfs_test_ops =
-	KEXECFS_TEST_OPS(kexecfs_test_can_preserve);
-static const struct liveupdate_file_ops kexecfs_late_ops =
-	KEXECFS_TEST_OPS(kexecfs_late_can_preserve);
+static const struct liveupdate_file_ops kexecfs_test_ops = {
+	.can_preserve = kexecfs_test_can_preserve,
+	.preserve = kexecfs_test_preserve,
+	.unpreserve = kexecfs_test_unpreserve,
+	.freeze = kexecfs_test_freeze,
+	.unfreeze = kexecfs_test_unfreeze,
+	.retrieve = kexecfs_test_retrieve,
+	.can_finish = kexecfs_test_can_finish,
+	.finish = kexecfs_test_finish,
+	.owner = THIS_MODULE,
+};
 
 static struct liveupdate_file_handler kexecfs_test_handler = {
 	.ops = &kexecfs_test_ops,
@@ -271,7 +257,7 @@ static struct liveupdate_file_handler kexecfs_test_handler = {
 };
 
 static struct liveupdate_file_handler kexecfs_late_handler = {
-	.ops = &kexecfs_late_ops,
+	.ops = &kexecfs_test_ops,
 	.compatible = KEXECFS_LATE_COMPATIBLE,
 };
 
@@ -289,7 +275,7 @@ static ssize_t kexecfs_test_create(struct file *file, char __user *to, size_t le
 		if (fd < 0)
 			return fd;
 
-		made = kexecfs_test_make(debugfs_get_aux(file));
+		made = kexecfs_test_make(debugfs_get_aux_num(file));
 		if (IS_ERR(made)) {
 			put_unused_fd(fd);
 			return PTR_ERR(made);
@@ -347,10 +333,10 @@ static int __init kexecfs_test_init(void)
 	dir = debugfs_lookup("kexecfs_test", NULL);
 	if (!dir)
 		dir = debugfs_create_dir("kexecfs_test", NULL);
-	debugfs_create_file_aux("create", 0400, dir, NULL, &kexecfs_test_fops,
-				&kexecfs_test_create_fops);
-	debugfs_create_file_aux("create_late", 0400, dir, NULL, &kexecfs_late_fops,
-				&kexecfs_test_create_fops);
+	debugfs_create_file_aux_num("create", 0400, dir, NULL, false,
+				    &kexecfs_test_create_fops);
+	debugfs_create_file_aux_num("create_late", 0400, dir, NULL, true,
+				    &kexecfs_test_create_fops);
 	debugfs_create_file("register_late", 0200, dir, NULL,
 			    &kexecfs_test_register_fops);
 	debugfs_create_u32("fail_preserve", 0600, dir, &fail_preserve);
