@@ -5,9 +5,11 @@
 //! There is one superblock. Root mounts it on `/sys/fs/kexecfs`.
 
 use crate::{
+    domain::Line,
     inode::{
         check_subject,
         read_command,
+        set_attributes,
         tell, //
     },
     name::{
@@ -19,13 +21,13 @@ use crate::{
         Registry, //
     },
     text::{
-        OpenText,
-        Text, //
+        append,
+        OpenText, //
     }, //
 };
+use core::marker::PhantomData;
 use kernel::{
     errorfc,
-    fmt::Write as _,
     fs::{
         file::{
             LocalFile,
@@ -127,9 +129,27 @@ impl FileSystem for KexecFsCtl {
         root.set_file_ops(FileOps::simple_dir());
         let root = sb.make_root(root)?;
 
-        make_file(sb, root, STATE, 0o400, FileOps::new::<StateFile>())?;
-        make_file(sb, root, GENERATION, 0o400, FileOps::new::<Generation>())?;
-        make_file(sb, root, DOMAINS, 0o400, FileOps::new::<Domains>())?;
+        make_file(
+            sb,
+            root,
+            STATE,
+            0o400,
+            FileOps::new::<ViewFile<StateView>>(),
+        )?;
+        make_file(
+            sb,
+            root,
+            GENERATION,
+            0o400,
+            FileOps::new::<ViewFile<GenerationView>>(),
+        )?;
+        make_file(
+            sb,
+            root,
+            DOMAINS,
+            0o400,
+            FileOps::new::<ViewFile<DomainsView>>(),
+        )?;
         make_file(sb, root, DISCARD, 0o200, FileOps::new::<Discard>())
     }
 
@@ -160,37 +180,30 @@ struct Fixed;
 impl InodeOperations for Fixed {
     type FileSystem = KexecFsCtl;
 
-    fn setattr(mut attr: SetAttr<'_, KexecFsCtl>) -> Result {
-        attr.ignore_size();
-        attr.prepare()?;
-        attr.copy();
-        Ok(())
+    fn setattr(attr: SetAttr<'_, KexecFsCtl>) -> Result {
+        set_attributes(attr)
     }
 }
 
 type OpenView = OpenText<Arc<Registry>>;
 
-fn open_view(inode: &Inode<KexecFsCtl>) -> Result<Pin<KBox<OpenView>>> {
-    OpenText::new(inode.data().into(), |registry: &Arc<Registry>| {
-        registry.changes()
-    })
+/// What a file shows of the machine.
+trait View: 'static {
+    fn show(registry: &Registry, text: &mut KVVec<u8>) -> Result;
 }
 
-fn poll_view(open: Pin<&OpenView>, file: &File, table: PollTable<'_>) -> u32 {
-    table.register_wait(file, open.source.changed());
-    open.poll(open.source.changes())
-}
-
-/// `state`: that of the whole machine.
-struct StateFile;
+/// A file that is read.
+struct ViewFile<V: View>(PhantomData<V>);
 
 #[vtable]
-impl FileOperations for StateFile {
+impl<V: View> FileOperations for ViewFile<V> {
     type FileSystem = KexecFsCtl;
     type Data = Pin<KBox<OpenView>>;
 
     fn open(inode: &Inode<KexecFsCtl>, _file: &LocalFile) -> Result<Self::Data> {
-        open_view(inode)
+        let registry = inode.data();
+
+        OpenText::new(registry.into(), registry.changes())
     }
 
     fn read(
@@ -201,84 +214,64 @@ impl FileOperations for StateFile {
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
             open.see(open.source.changes());
-            Ok(writeln!(Text(text), "{}", open.source.state().as_str())?)
+            V::show(&open.source, text)
         })
     }
 
     fn poll(open: Pin<&OpenView>, file: &File, table: PollTable<'_>) -> u32 {
-        poll_view(open, file, table)
+        table.register_wait(file, open.source.changed());
+        open.poll(open.source.changes())
+    }
+}
+
+/// `state`: that of the whole machine.
+struct StateView;
+
+impl View for StateView {
+    fn show(registry: &Registry, text: &mut KVVec<u8>) -> Result {
+        append(text, fmt!("{}\n", registry.state().as_str()))
     }
 }
 
 /// `generation`: the number of live updates so far.
-struct Generation;
+struct GenerationView;
 
-#[vtable]
-impl FileOperations for Generation {
-    type FileSystem = KexecFsCtl;
-    type Data = Pin<KBox<OpenView>>;
-
-    fn open(inode: &Inode<KexecFsCtl>, _file: &LocalFile) -> Result<Self::Data> {
-        open_view(inode)
-    }
-
-    fn read(
-        open: Pin<&OpenView>,
-        file: &OpenFile<'_, KexecFsCtl>,
-        to: &mut UserSliceWriter,
-        pos: &mut Offset,
-    ) -> Result<usize> {
-        open.read(file, to, pos, |text| {
-            Ok(writeln!(Text(text), "{}", liveupdate::generation())?)
-        })
+impl View for GenerationView {
+    fn show(_registry: &Registry, text: &mut KVVec<u8>) -> Result {
+        append(text, fmt!("{}\n", liveupdate::generation()))
     }
 }
 
 /// `domains`: a line for each domain.
-struct Domains;
+struct DomainsView;
 
-#[vtable]
-impl FileOperations for Domains {
-    type FileSystem = KexecFsCtl;
-    type Data = Pin<KBox<OpenView>>;
-
-    fn open(inode: &Inode<KexecFsCtl>, _file: &LocalFile) -> Result<Self::Data> {
-        open_view(inode)
-    }
-
-    fn read(
-        open: Pin<&OpenView>,
-        file: &OpenFile<'_, KexecFsCtl>,
-        to: &mut UserSliceWriter,
-        pos: &mut Offset,
-    ) -> Result<usize> {
-        open.read(file, to, pos, |text| {
-            open.see(open.source.changes());
-            write_domains(&open.source, &mut Text(text))
+impl View for DomainsView {
+    fn show(registry: &Registry, text: &mut KVVec<u8>) -> Result {
+        append(
+            text,
+            fmt!(
+                "NAME STATE MOUNTED FILES BYTES INODES HANDED_OVER UID GID MODE MAX_FDS SIZE \
+                 NR_INODES ERRORS PERSIST WAITING\n"
+            ),
+        )?;
+        registry.for_each(|name, line| match line {
+            Some(line) => show_line(name, &line, text),
+            None => append(
+                text,
+                fmt!("{name} unreadable no - - - - - - - - - - - - -\n"),
+            ),
         })
-    }
-
-    fn poll(open: Pin<&OpenView>, file: &File, table: PollTable<'_>) -> u32 {
-        poll_view(open, file, table)
     }
 }
 
-fn write_domains(registry: &Registry, text: &mut Text<'_>) -> Result {
-    text.write_str(
-        "NAME STATE MOUNTED FILES BYTES INODES HANDED_OVER UID GID MODE MAX_FDS SIZE NR_INODES \
-         ERRORS PERSIST WAITING\n",
-    )?;
-    registry.for_each(|name, line| {
-        text.write_fmt(fmt!("{name}"))?;
-        let Some(line) = line else {
-            text.write_str(" unreadable no - - - - - - - - - - - - -\n")?;
-            return Ok(());
-        };
-        let options = &line.options;
+fn show_line(name: &Name, line: &Line, text: &mut KVVec<u8>) -> Result {
+    let options = &line.options;
 
-        write!(
-            text,
-            " {} {} {} {} {} {} {} {} {:04o} {} {} {} {} {} ",
+    append(
+        text,
+        fmt!(
+            "{} {} {} {} {} {} {} {} {} {:04o} {} {} {} {} {} ",
+            name,
             line.state.as_str(),
             yes_or_no(line.mounted),
             line.files,
@@ -292,14 +285,13 @@ fn write_domains(registry: &Registry, text: &mut Text<'_>) -> Result {
             limit(options.max_bytes()),
             limit(options.max_inodes()),
             options.errors.as_str(),
-            yes_or_no(options.persist),
-        )?;
-        match line.waiting {
-            Some(seconds) => writeln!(text, "{seconds}")?,
-            None => writeln!(text, "-")?,
-        }
-        Ok(())
-    })
+            yes_or_no(options.persist)
+        ),
+    )?;
+    match line.waiting {
+        Some(seconds) => append(text, fmt!("{seconds}\n")),
+        None => append(text, fmt!("-\n")),
+    }
 }
 
 fn yes_or_no(yes: bool) -> &'static str {

@@ -286,9 +286,28 @@ struct Table {
     /// `data/` as it came, until the domain is mounted.
     tree: Option<Arc<Tree>>,
     failure: Option<Failure>,
-    /// Since when the domain waits to be finished in this kernel, and for how many seconds it did
-    /// in earlier ones.
-    waiting: Option<(Instant<Monotonic>, u64)>,
+    /// How the domain came, until it is finished.
+    came: Option<Came>,
+    /// How many bytes of records are written down for the next kernel.
+    written: Option<usize>,
+}
+
+/// How a domain came that waits to be finished.
+struct Came {
+    since: Instant<Monotonic>,
+    /// For how many seconds it has waited in earlier kernels.
+    waited: u64,
+    /// How many bytes of records came with it.
+    bytes: usize,
+}
+
+impl Came {
+    /// For how many seconds nobody has finished the domain.
+    fn waiting(&self) -> u64 {
+        let here = u64::try_from(self.since.elapsed().as_millis() / 1000).unwrap_or(0);
+
+        self.waited.saturating_add(here)
+    }
 }
 
 impl Table {
@@ -300,12 +319,19 @@ impl Table {
             .map(|(name, _)| Failure::new(EBUSY, "it is still being preserved").of_file(name))
     }
 
-    /// For how many seconds nobody has finished the domain.
-    fn waiting(&self) -> Option<u64> {
-        let (since, before) = self.waiting?;
-        let here = u64::try_from(since.elapsed().as_millis() / 1000).unwrap_or(0);
-
-        Some(before.saturating_add(here))
+    /// # Errors
+    ///
+    /// `ESTALE` if `entry` was released, `EBUSY` if the state forbids to touch it.
+    fn touchable(&self, entry: &Entry) -> Result<(), Failure> {
+        if entry.is_released() {
+            Err(Failure::new(ESTALE, "it was released"))
+        } else if self.state != State::Updated {
+            Err(Failure::new(EBUSY, "the state forbids it"))
+        } else if self.preparing {
+            Err(Failure::new(EBUSY, "it is being prepared"))
+        } else {
+            Ok(())
+        }
     }
 
     /// # Errors
@@ -354,9 +380,6 @@ pub(crate) struct Domain {
     claimed: Atomic<bool>,
     /// Set for good once the domain is discarded.
     discarded: Atomic<bool>,
-    /// How many bytes of records came and go with the domain.
-    came: Atomic<usize>,
-    pub(crate) handed_over: Atomic<usize>,
     /// How often `state` and `error` have changed.
     state_changes: Atomic<u32>,
     error_changes: Atomic<u32>,
@@ -368,16 +391,7 @@ impl Domain {
         let session = name.session()?;
         let options = Options::new()?;
 
-        Self::with(
-            name,
-            session,
-            State::Normal,
-            options,
-            RBTree::new(),
-            None,
-            None,
-            0,
-        )
+        Self::with(name, session, options, RBTree::new(), None, None)
     }
 
     /// A domain that the previous kernel handed over.
@@ -398,26 +412,29 @@ impl Domain {
         Self::with(
             arrived.name,
             session,
-            State::Updated,
             arrived.options,
             restorable,
             arrived.tree,
-            Some((Instant::now(), arrived.waited)),
-            arrived.len,
+            Some(Came {
+                since: Instant::now(),
+                waited: arrived.waited,
+                bytes: arrived.len,
+            }),
         )
     }
 
-    #[expect(clippy::too_many_arguments)]
     fn with(
         name: Name,
         session: Name,
-        state: State,
         options: Options,
         restorable: RBTree<Name, Arc<Entry>>,
         tree: Option<Arc<Tree>>,
-        waiting: Option<(Instant<Monotonic>, u64)>,
-        came: usize,
+        came: Option<Came>,
     ) -> Result<Arc<Self>> {
+        let state = match came {
+            Some(_) => State::Updated,
+            None => State::Normal,
+        };
         let changed = PollCondVarBox::new(c"Domain::changed", kernel::static_lock_class!())?;
 
         Arc::pin_init(
@@ -451,7 +468,8 @@ impl Domain {
                         restorable,
                         tree,
                         failure: None,
-                        waiting,
+                        came,
+                        written: None,
                     },
                     "Domain::table"
                 ),
@@ -467,8 +485,6 @@ impl Domain {
                 messages <- Ratelimit::new(),
                 claimed: Atomic::new(state != State::Updated),
                 discarded: Atomic::new(false),
-                handed_over: Atomic::new(came),
-                came: Atomic::new(came),
                 state_changes: Atomic::new(0),
                 error_changes: Atomic::new(0),
             }? Error),
@@ -719,30 +735,18 @@ impl Domain {
         let options = Options::new()?;
         let mut op = self.op.lock();
         let mut table = self.table.lock();
-        // Those that are waited for are taken out by who waits.
-        let mut pending = RBTree::new();
-        let mut preserved = core::mem::take(&mut table.preserved);
+        let preserved = core::mem::take(&mut table.preserved);
         let restorable = core::mem::take(&mut table.restorable);
         let failure = table.failure.take();
 
         for entry in restorable.values() {
             entry.released.store(true, Relaxed);
         }
-        while let Some(name) = preserved.iter().find_map(|(name, slot)| match slot {
-            Slot::Pending => name.try_clone().ok(),
-            Slot::Done(_) => None,
-        }) {
-            if let Some(node) = preserved.remove_node(&name) {
-                pending.insert(node);
-            }
-        }
+        // Who still waits for a file gives its slot back himself.
         table.slots = table.pending;
-        table.preserved = pending;
         table.options = options;
-        table.waiting = None;
+        table.came = None;
         drop(table);
-        self.came.store(0, Relaxed);
-        self.handed_over.store(0, Relaxed);
         self.space
             .give_bytes(preserved.values().map(Slot::bytes).sum());
         // What else counts is given back as the inodes go, with the superblock.
@@ -919,15 +923,7 @@ impl Domain {
         let op = self.op.lock();
 
         self.alive()?;
-        if entry.is_released() {
-            return Err(Failure::new(ESTALE, "it was released"));
-        }
-        if self.state() != State::Updated {
-            return Err(Failure::new(EBUSY, "the state forbids it"));
-        }
-        if self.table.lock().preparing {
-            return Err(Failure::new(EBUSY, "it is being prepared"));
-        }
+        self.table.lock().touchable(entry)?;
         if let Some(file) = entry.kept() {
             return Ok(file);
         }
@@ -945,15 +941,7 @@ impl Domain {
         let op = self.op.lock();
 
         self.alive()?;
-        if entry.is_released() {
-            return Err(Failure::new(ESTALE, "it was released"));
-        }
-        if self.state() != State::Updated {
-            return Err(Failure::new(EBUSY, "the state forbids it"));
-        }
-        if self.table.lock().preparing {
-            return Err(Failure::new(EBUSY, "it is being prepared"));
-        }
+        self.table.lock().touchable(entry)?;
         if entry.kept().is_none() {
             let session = op.incoming.as_ref().ok_or(EIO)?;
 
@@ -990,12 +978,9 @@ impl Domain {
                 entry.released.store(true, Relaxed);
             }
             table.state = next;
-            table.waiting = None;
+            table.came = None;
             released
         };
-
-        self.came.store(0, Relaxed);
-        self.handed_over.store(0, Relaxed);
 
         released.values().for_each(|entry| entry.let_go());
         self.state_has_changed();
@@ -1061,7 +1046,7 @@ impl Domain {
             .map(|carried| (&carried.entry.name, carried.entry.token, carried.size));
         let files = Iterator::chain(preserved, carried);
 
-        let waiting = table.waiting();
+        let waiting = table.came.as_ref().map(Came::waiting);
 
         writer.domain(
             &self.name,
@@ -1104,9 +1089,9 @@ impl Domain {
         }
     }
 
-    /// What is handed over is what came, if anything.
-    pub(crate) fn nothing_is_written_down(&self) {
-        self.handed_over.store(self.came.load(Relaxed), Relaxed);
+    /// Keeps how many bytes of records are written down, for the machine-wide view.
+    pub(crate) fn set_written(&self, written: Option<usize>) {
+        self.table.lock().written = written;
     }
 
     /// Sets the state.
@@ -1293,9 +1278,12 @@ impl Domain {
             files,
             inodes,
             bytes,
-            handed_over: self.handed_over.load(Relaxed),
+            handed_over: table
+                .written
+                .or(table.came.as_ref().map(|came| came.bytes))
+                .unwrap_or(0),
             options: table.options,
-            waiting: table.waiting(),
+            waiting: table.came.as_ref().map(Came::waiting),
         }
     }
 

@@ -126,14 +126,8 @@ impl Records {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new(mut write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<Self> {
-        let mut count = Writer::counting();
-        write(&mut count)?;
-
-        let mut buf = page_buffer(count.len)?;
-        let mut writer = Writer::writing(&mut buf);
-        write(&mut writer)?;
-        let len = writer.len;
+    pub(crate) fn new(write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<Self> {
+        let (mut buf, len) = stream(write)?;
 
         knobs::damage(buf.get_mut(..len).ok_or(ENOSPC)?);
         Ok(Self {
@@ -170,6 +164,21 @@ impl Records {
     pub(crate) fn bytes(&self) -> usize {
         self.len
     }
+}
+
+/// Writes a stream, and returns it with its length. See [`Records::new`].
+pub(crate) fn stream(
+    mut write: impl FnMut(&mut Writer<'_>) -> Result,
+) -> Result<(VVec<u8>, usize)> {
+    let mut count = Writer::counting();
+    write(&mut count)?;
+
+    let mut buf = page_buffer(count.len)?;
+    let mut writer = Writer::writing(&mut buf);
+    write(&mut writer)?;
+    let len = writer.len;
+
+    Ok((buf, len))
 }
 
 /// A zeroed buffer of whole pages, so that nothing stale is handed over.
@@ -696,72 +705,6 @@ fn waiting(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, E
     Ok(())
 }
 
-/// A stream with something of everything, for [`crate::knobs`].
-#[cfg(CONFIG_KEXECFS_TEST)]
-pub(crate) fn sample() -> Result<VVec<u8>> {
-    let write = |writer: &mut Writer<'_>| -> Result {
-        let name = Name::of_domain(b"sample")?;
-        let session = name.session()?;
-        let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
-        let files = [(&one, 1, 4096), (&two, 2, 0)];
-        let of_mode = |mode| abi::InodeRecord {
-            mode,
-            ..Default::default()
-        };
-        let (dir, link, pipe) = (of_mode(0o040755), of_mode(0o120777), of_mode(0o010600));
-        let packed = abi::InodeRecord {
-            size: 8,
-            ..of_mode(0o100644)
-        };
-        let large = abi::InodeRecord {
-            size: 100_000,
-            token: 3,
-            flags: abi::INODE_TOKEN,
-            ..of_mode(0o100600)
-        };
-
-        writer.domain(
-            &name,
-            Some(&session),
-            &Options::new()?,
-            Some(1),
-            files.into_iter(),
-        )?;
-        for (record, rest) in [
-            (&dir, &b""[..]),
-            (&dir, b""),
-            (&packed, b"contents"),
-            (&large, b""),
-            (&link, b"target"),
-            (&pipe, b""),
-            (&dir, b""),
-        ] {
-            writer.inode(record, rest)?;
-        }
-        for (parent, inode, name) in [
-            (0, 1, &b"dir"[..]),
-            (1, 2, b"file"),
-            (0, 2, b"link"),
-            (1, 3, b"file2"),
-            (0, 4, b"symlink"),
-            (1, 5, b"pipe"),
-            (1, 6, b"deep"),
-        ] {
-            writer.name(parent, inode, name)?;
-        }
-        for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
-            writer.xattr(inode, name, b"value")?;
-        }
-        writer.end()
-    };
-    let mut count = Writer::counting();
-    write(&mut count)?;
-
-    let mut stream = VVec::zeroed(count.len, GFP_KERNEL)?;
-    write(&mut Writer::writing(&mut stream))?;
-    Ok(stream)
-}
-
 /// Whether a stream can be read, for [`crate::knobs`].
 #[cfg(CONFIG_KEXECFS_TEST)]
 pub(crate) fn is_readable(stream: &[u8]) -> bool {
@@ -785,12 +728,10 @@ mod tests {
     const FLAGS_AT: usize = 6;
 
     /// A stream for the tests to damage, which is as long as it says.
-    fn stream(mut write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<VVec<u8>> {
-        let mut count = Writer::counting();
-        write(&mut count)?;
+    fn stream(write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<VVec<u8>> {
+        let (mut buf, len) = super::stream(write)?;
 
-        let mut buf = VVec::zeroed(count.len, GFP_KERNEL)?;
-        write(&mut Writer::writing(&mut buf))?;
+        buf.truncate(len);
         Ok(buf)
     }
 

@@ -29,7 +29,10 @@ use crate::{
         KEXECFS, //
     },
     state::Event,
-    text::OpenText, //
+    text::{
+        append,
+        OpenText, //
+    }, //
 };
 use kernel::{
     cred::Credential,
@@ -269,7 +272,7 @@ impl InodeOperations for RestoreDir {
 }
 
 /// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
-fn set_attributes(mut attr: SetAttr<'_, KexecFs>) -> Result {
+pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
     attr.ignore_size();
     attr.prepare()?;
     attr.copy();
@@ -346,9 +349,9 @@ impl FileOperations for StateFile {
     type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode.sb().info().into(), |domain: &Arc<Domain>| {
-            domain.state_changes()
-        })
+        let domain = inode.sb().info();
+
+        OpenText::new(domain.into(), domain.state_changes())
     }
 
     fn read(
@@ -360,8 +363,7 @@ impl FileOperations for StateFile {
         open.read(file, to, pos, |text| {
             open.see(open.source.state_changes());
             open.source.alive()?;
-            text.extend_from_slice(open.source.state().as_str().as_bytes(), GFP_KERNEL_ACCOUNT)?;
-            Ok(text.push(b'\n', GFP_KERNEL_ACCOUNT)?)
+            append(text, fmt!("{}\n", open.source.state().as_str()))
         })
     }
 
@@ -421,9 +423,9 @@ impl FileOperations for ErrorFile {
     type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode.sb().info().into(), |domain: &Arc<Domain>| {
-            domain.error_changes()
-        })
+        let domain = inode.sb().info();
+
+        OpenText::new(domain.into(), domain.error_changes())
     }
 
     fn read(

@@ -18,7 +18,14 @@ pub(crate) use self::none::*;
 
 #[cfg(CONFIG_KEXECFS_TEST)]
 mod real {
-    use crate::handover;
+    use crate::{
+        handover::{
+            is_readable,
+            stream, //
+        },
+        name::Name,
+        options::Options,
+    };
     use kernel::{
         debugfs::{
             Dir,
@@ -123,18 +130,80 @@ mod real {
         else {
             return Err(EINVAL);
         };
-        let whole = handover::sample()?;
-        let mut stream = VVec::zeroed(whole.len(), GFP_KERNEL)?;
+        let whole = sample()?;
+        let mut damaged = VVec::zeroed(whole.len(), GFP_KERNEL)?;
         let mut random = Random::new(seed);
         let mut readable = 0u64;
 
         for _ in 0..count {
-            stream.copy_from_slice(&whole);
-            random.change(&mut stream);
-            readable += u64::from(handover::is_readable(&stream));
+            damaged.copy_from_slice(&whole);
+            random.change(&mut damaged);
+            readable += u64::from(is_readable(&damaged));
         }
         pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
         Ok(())
+    }
+
+    /// A stream with something of everything.
+    fn sample() -> Result<VVec<u8>> {
+        let (mut buf, len) = stream(|writer| {
+            let name = Name::of_domain(b"sample")?;
+            let session = name.session()?;
+            let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
+            let files = [(&one, 1, 4096), (&two, 2, 0)];
+            let of_mode = |mode| abi::InodeRecord {
+                mode,
+                ..Default::default()
+            };
+            let (dir, link, pipe) = (of_mode(0o040755), of_mode(0o120777), of_mode(0o010600));
+            let packed = abi::InodeRecord {
+                size: 8,
+                ..of_mode(0o100644)
+            };
+            let large = abi::InodeRecord {
+                size: 100_000,
+                token: 3,
+                flags: abi::INODE_TOKEN,
+                ..of_mode(0o100600)
+            };
+
+            writer.domain(
+                &name,
+                Some(&session),
+                &Options::new()?,
+                Some(1),
+                files.into_iter(),
+            )?;
+            for (record, rest) in [
+                (&dir, &b""[..]),
+                (&dir, b""),
+                (&packed, b"contents"),
+                (&large, b""),
+                (&link, b"target"),
+                (&pipe, b""),
+                (&dir, b""),
+            ] {
+                writer.inode(record, rest)?;
+            }
+            for (parent, inode, name) in [
+                (0, 1, &b"dir"[..]),
+                (1, 2, b"file"),
+                (0, 2, b"link"),
+                (1, 3, b"file2"),
+                (0, 4, b"symlink"),
+                (1, 5, b"pipe"),
+                (1, 6, b"deep"),
+            ] {
+                writer.name(parent, inode, name)?;
+            }
+            for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
+                writer.xattr(inode, name, b"value")?;
+            }
+            writer.end()
+        })?;
+
+        buf.truncate(len);
+        Ok(buf)
     }
 
     /// Reproducible random numbers (xorshift64*).

@@ -364,8 +364,7 @@ impl Domain {
             let records = self.records(&op.carried, sb)?;
             let records = op.records.insert(records);
 
-            self.handed_over.store(records.bytes(), Relaxed);
-
+            self.set_written(Some(records.bytes()));
             if self.messages.ratelimit(c"kexecfs") {
                 pr_info!(
                     "{}: prepared {} bytes of records in {} us\n",
@@ -445,12 +444,12 @@ impl Domain {
             return Err(EIO.into());
         };
 
+        // In the order of the entries, none of which comes or goes meanwhile.
+        let mut restored = files.restored.iter_mut().peekable();
+
         for entry in entries {
             op.carried.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            let restored = files
-                .restored
-                .iter_mut()
-                .find(|restored| Arc::ptr_eq(&restored.entry, &entry));
+            let restored = restored.next_if(|restored| Arc::ptr_eq(&restored.entry, &entry));
             let carried = match restored {
                 Some(restored) => self.carry_restored(restored, session)?,
                 None => {
@@ -503,14 +502,13 @@ impl Domain {
     fn take_over_restored(&self) -> Result<KVVec<Restored>, Failure> {
         let mut op = self.op.lock();
         let mut all = KVVec::new();
-
-        for entry in self.restorable()? {
+        let result = self.restorable()?.into_iter().try_for_each(|entry| {
             let file = match entry.kept() {
                 Some(file) => file,
                 None if entry.restored.load(Relaxed) => self
                     .take_over_entry(&mut op, &entry)
                     .map_err(|e| cannot_carry(e).of_file(&entry.name))?,
-                None => continue,
+                None => return Ok(()),
             };
             let restored = Restored {
                 entry,
@@ -518,10 +516,12 @@ impl Domain {
                 held: None,
             };
 
-            all.push(restored, GFP_KERNEL_ACCOUNT)?;
-        }
+            Ok(all.push(restored, GFP_KERNEL_ACCOUNT)?)
+        });
+
+        // It was only made to ask the handlers.
         self.drop_empty_session(&mut op);
-        Ok(all)
+        result.map(|()| all)
     }
 
     fn take_over_entry(&self, op: &mut Op, entry: &Entry) -> Result<ARef<File>> {
@@ -604,7 +604,7 @@ impl Domain {
         let undone = op.take_back();
 
         op.records = None;
-        self.nothing_is_written_down();
+        self.set_written(None);
         self.drop_empty_session(op);
         undone
     }

@@ -24,10 +24,12 @@ use crate::{
     },
     registry::registry,
     sb::KexecFs,
-    text::OpenText, //
+    text::{
+        append,
+        OpenText, //
+    }, //
 };
 use kernel::{
-    fmt::Write as _,
     fs::{
         file::{
             flags,
@@ -44,7 +46,6 @@ use kernel::{
     liveupdate::HeldFile,
     new_mutex,
     prelude::*,
-    str::Formatter,
     sync::{
         aref::ARef,
         Arc,
@@ -65,7 +66,7 @@ impl FileOperations for FdPreserve {
     type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode.sb().info().into(), |_| 0)
+        OpenText::new(inode.sb().info().into(), 0)
     }
 
     fn read(
@@ -82,9 +83,7 @@ impl FileOperations for FdPreserve {
                 text.extend_from_slice(name.as_bytes(), GFP_KERNEL_ACCOUNT)?;
                 text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
                 text.extend_from_slice(preserved.compatible.as_bytes(), GFP_KERNEL_ACCOUNT)?;
-                text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
-                push_number(text, preserved.size)?;
-                Ok(text.push(b'\n', GFP_KERNEL_ACCOUNT)?)
+                append(text, fmt!("\t{}\n", preserved.size))
             })
         })
     }
@@ -157,17 +156,6 @@ fn hold(file: ARef<File>) -> Result<HeldFile, Failure> {
             Failure::new(e, "it could not be held")
         }
     })
-}
-
-/// Appends a number in decimal.
-fn push_number(text: &mut KVVec<u8>, number: u64) -> Result {
-    let mut buf = [0; 20];
-    let mut f = Formatter::new(&mut buf);
-
-    write!(f, "{number}")?;
-    let len = f.bytes_written();
-    text.extend_from_slice(buf.get(..len).ok_or(EOVERFLOW)?, GFP_KERNEL_ACCOUNT)?;
-    Ok(())
 }
 
 /// `fd_unpreserve`: takes a preserved file back.
@@ -258,8 +246,7 @@ impl FileOperations for FdRestore {
             let fd = restore(&open, file)
                 .map_err(|failure| report(file.sb(), failure.of_file(&open.entry.name)))?;
 
-            push_number(&mut number, fd.into())?;
-            number.push(b'\n', GFP_KERNEL_ACCOUNT)?;
+            append(&mut number, fmt!("{fd}\n"))?;
             *text = number;
             succeeded(file.sb());
         } else if open.entry.is_released() {

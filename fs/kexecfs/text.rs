@@ -4,6 +4,10 @@
 
 use crate::inode::check_subject;
 use kernel::{
+    fmt::{
+        self,
+        Write as _, //
+    },
     fs::{
         file::{
             LocalFile,
@@ -35,11 +39,11 @@ pub(crate) struct OpenText<S> {
 }
 
 impl<S> OpenText<S> {
-    /// Opens a text that has changed as often as `changes` tells.
-    pub(crate) fn new(source: S, changes: impl FnOnce(&S) -> u32) -> Result<Pin<KBox<Self>>> {
+    /// Opens a text that has changed `changes` times so far.
+    pub(crate) fn new(source: S, changes: u32) -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(
             pin_init!(Self {
-                seen: Atomic::new(changes(&source)),
+                seen: Atomic::new(changes),
                 source,
                 text <- new_mutex!(KVVec::new(), "OpenText::text"),
             }),
@@ -82,12 +86,20 @@ impl<S> OpenText<S> {
 }
 
 /// Appends formatted text.
-pub(crate) struct Text<'a>(pub(crate) &'a mut KVVec<u8>);
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn append(text: &mut KVVec<u8>, args: fmt::Arguments<'_>) -> Result {
+    struct Text<'a>(&'a mut KVVec<u8>);
 
-impl kernel::fmt::Write for Text<'_> {
-    fn write_str(&mut self, s: &str) -> kernel::fmt::Result {
-        self.0
-            .extend_from_slice(s.as_bytes(), GFP_KERNEL_ACCOUNT)
-            .map_err(|_| kernel::fmt::Error)
+    impl fmt::Write for Text<'_> {
+        fn write_str(&mut self, s: &str) -> fmt::Result {
+            self.0
+                .extend_from_slice(s.as_bytes(), GFP_KERNEL_ACCOUNT)
+                .map_err(|_| fmt::Error)
+        }
     }
+
+    Text(text).write_fmt(args).map_err(|_| ENOMEM)
 }

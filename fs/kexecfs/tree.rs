@@ -49,6 +49,8 @@ pub(crate) struct Index {
     inodes: KVVec<Entry>,
     names: KVVec<Span>,
     xattrs: KVVec<Span>,
+    /// How many bytes the files count.
+    bytes: u64,
 }
 
 struct Entry {
@@ -86,6 +88,7 @@ impl Index {
             return Err(("data/ is no directory", EIO));
         }
         u32::try_from(self.inodes.len()).map_err(|_| ("there are too many inodes", EIO))?;
+        self.bytes = self.bytes.saturating_add(bytes_of(inode.size, 0));
         self.inodes.push(entry, GFP_KERNEL).map_err(no_memory)?;
         Ok(match inode.kind {
             Kind::Token(token) => Some(token),
@@ -322,13 +325,7 @@ impl Tree {
 
     /// How many bytes its files count.
     pub(crate) fn bytes(&self) -> u64 {
-        let sizes = self.index.inodes.iter().filter_map(|entry| {
-            let inode = Inode::read(self.payload(&entry.span)?).ok()?;
-
-            Some(bytes_of(inode.size, 0))
-        });
-
-        sizes.fold(0, u64::saturating_add)
+        self.index.bytes
     }
 
     /// Writes the tree as it came, for the next kernel.
