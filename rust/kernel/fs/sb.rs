@@ -117,8 +117,8 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// How many active references there are: mounts, and each [`ActiveSuper`] (`sb->s_active`).
     pub fn s_active(&self) -> i32 {
-        // SAFETY: The superblock is valid; C changes and reads the counter without a lock as well.
-        unsafe { (&raw const (*self.as_ptr()).s_active.counter).read_volatile() }
+        // SAFETY: The superblock is valid, and with it the counter.
+        unsafe { bindings::atomic_read(&raw const (*self.as_ptr()).s_active) }
     }
 
     /// Keeps the superblock alive though it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
