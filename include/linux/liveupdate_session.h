@@ -18,6 +18,8 @@ struct notifier_block;
 
 /* For liveupdate_session_for_each_file(), see there */
 typedef int (*liveupdate_file_fn)(u64 token, const char *compatible, void *data);
+/* For liveupdate_session_finish_but(), see there */
+typedef bool (*liveupdate_keep_fn)(u64 token, void *data);
 /* For liveupdate_for_each_incoming(), see there */
 typedef int (*liveupdate_incoming_fn)(const char *name, bool claimed, void *data);
 
@@ -81,6 +83,8 @@ int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token);
 int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
 			     struct liveupdate_session *out);
 int liveupdate_session_finish(struct liveupdate_session *s);
+int liveupdate_session_finish_but(struct liveupdate_session *s,
+				  liveupdate_keep_fn keep, void *data);
 
 int liveupdate_session_for_each_file(struct liveupdate_session *s,
 				     liveupdate_file_fn fn, void *data);

@@ -179,13 +179,14 @@ int liveupdate_session_destroy(struct liveupdate_session *s)
 }
 
 /**
- * liveupdate_session_exclude - Hand a session over without its files, or with them.
+ * liveupdate_session_exclude - Hand a session over to be released, or for its files.
  * @s:       The outgoing session.
- * @exclude: Whether the files are left behind.
+ * @exclude: Whether its files are left behind.
  *
  * For an owner that goes on without a session in a reboot that has begun: to
- * destroy it would lose the files if the kexec fails after all. The next kernel
- * finds a session of the name that is empty.
+ * destroy it would lose the files if the kexec fails after all. The files are not
+ * frozen. What they are made of reaches the next kernel all the same, where the
+ * owner has to finish the session.
  *
  * Context: May sleep.
  */
@@ -453,7 +454,7 @@ int liveupdate_session_finish(struct liveupdate_session *s)
 		return err;
 
 	scoped_guard(mutex, &session->mutex)
-		err = luo_file_finish(&session->file_set);
+		err = luo_file_finish(&session->file_set, NULL, NULL);
 	if (err)
 		return err;
 
@@ -461,6 +462,35 @@ int liveupdate_session_finish(struct liveupdate_session *s)
 	luo_session_free(session);
 
 	return 0;
+}
+
+/**
+ * liveupdate_session_finish_but - Release some files of an incoming session.
+ * @s:    The incoming session, claimed by the caller.
+ * @keep: Says by its token whether a file stays; called more than once for each.
+ * @data: For @keep.
+ *
+ * What liveupdate_session_finish_file() does for one file, for all that @keep does
+ * not keep together: if one of them cannot be finished, none is.
+ *
+ * Context: May sleep. @keep is called under the mutex of the session and must not
+ *          call a function with this session.
+ * Return: 0 on success. -EBUSY if the handler of a file cannot finish it yet, if a
+ * file that stays may depend on one that does not, or in a reboot.
+ */
+int liveupdate_session_finish_but(struct liveupdate_session *s,
+				  liveupdate_keep_fn keep, void *data)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	return luo_file_finish(&session->file_set, keep, data);
 }
 
 /**
