@@ -227,7 +227,20 @@ impl Parameters {
 
                 match number(string, matches!(kind, Kind::Size)) {
                     Ok(number) => Value::Number(number),
-                    Err(e) => return Err(e.to_errno()),
+                    Err(e) => {
+                        // SAFETY: `fc` and `param` are valid by the safety requirements, and the
+                        // key is a string, as the format says.
+                        unsafe {
+                            bindings::logfc(
+                                (*fc).log.log,
+                                (*fc).log.prefix,
+                                b'e',
+                                c"Bad value for '%s'".as_char_ptr(),
+                                (*param).key,
+                            )
+                        };
+                        return Err(e.to_errno());
+                    }
                 }
             }
         };
