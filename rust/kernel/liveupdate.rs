@@ -305,9 +305,9 @@ impl OutgoingSession {
         }
     }
 
-    /// Hands the session over without its files, or with them again.
+    /// Hands the session over to be finished by the next kernel, or for its files again.
     ///
-    /// For who goes on without it in a reboot that has begun. The next kernel finds it empty.
+    /// For who goes on without it in a reboot that has begun: its files are not frozen.
     pub fn exclude(&self, exclude: bool) {
         // SAFETY: The session is valid by the type invariants.
         unsafe { bindings::liveupdate_session_exclude(self.0.as_ptr(), exclude) };
@@ -445,6 +445,30 @@ impl IncomingSession {
         }
     }
 
+    /// Finishes the files that `keep`, which is called with their tokens, doesn't keep: all of them,
+    /// or after an error none.
+    ///
+    /// The session is locked meanwhile: `keep` must not call any method of it or of another session,
+    /// and has to say the same each time.
+    ///
+    /// # Errors
+    ///
+    /// - [`EBUSY`] during a reboot, if a handler is not done with its file yet, or if files that are
+    ///   kept may depend on others.
+    pub fn finish_but(&self, keep: &dyn Fn(u64) -> bool) -> Result {
+        let mut keep = keep;
+
+        // SAFETY: The session is valid by the type invariants. `keep_callback` gets a pointer to
+        // what it asks for, and only during this call.
+        to_result(unsafe {
+            bindings::liveupdate_session_finish_but(
+                self.0.as_ptr(),
+                Some(keep_callback),
+                (&raw mut keep).cast(),
+            )
+        })
+    }
+
     /// Calls `f` for each file with its token and the name of its handler, in the order in which
     /// they were preserved, until it fails.
     ///
@@ -496,6 +520,18 @@ unsafe extern "C" fn file_callback(
         f(token, BStr::from_bytes(compatible.to_bytes()))?;
         Ok(0)
     })
+}
+
+/// Calls the closure of [`IncomingSession::finish_but`].
+///
+/// # Safety
+///
+/// `data` must be a valid pointer to a reference of the closure for the duration of the call.
+unsafe extern "C" fn keep_callback(token: u64, data: *mut c_void) -> bool {
+    // SAFETY: By the safety requirements.
+    let keep = unsafe { *data.cast::<&dyn Fn(u64) -> bool>() };
+
+    keep(token)
 }
 
 /// Calls `f` for each session that came in with its name, and whether it is claimed, until it

@@ -6,8 +6,8 @@
  * kexecfs hands its domains over to the next kernel by the structures below.
  * The files of a domain are handed over by the Live Update Orchestrator (LUO),
  * in one LUO session for each domain. What is here is what LUO does not keep:
- * the domains' names, owners, modes and limits, and the files' names. LUO's
- * tokens connect the two.
+ * the domains' names, owners, modes and limits, the files' names, and the tree
+ * data/ with the contents of its small files. LUO's tokens connect the two.
  *
  * This interface is a contract. Any modification of the layout or the meaning
  * of what is defined here constitutes a breaking change and requires a greater
@@ -98,7 +98,7 @@
 
 /* The version of this ABI, see above for which part counts what */
 #define KEXECFS_ABI_MAJOR		1
-#define KEXECFS_ABI_MINOR		2
+#define KEXECFS_ABI_MINOR		3
 
 /* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
 #define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
@@ -141,9 +141,9 @@ static_assert(sizeof(struct kexecfs_root) == 48);
 /**
  * struct kexecfs_domain - Where the records of a domain are.
  * @len:    The length of the stream in bytes, a multiple of
- *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page. 0 if
- *          the domain was left out at the last moment: what is in the area says
- *          nothing.
+ *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page. With
+ *          KEXECFS_DOMAIN_LEFT_BEHIND the kexec has gone on without the domain: of
+ *          what the stream says, only its LUO session is there, to be finished.
  * @stream: KHO's descriptor of the area whose beginning is the stream.
  */
 struct kexecfs_domain {
@@ -152,6 +152,9 @@ struct kexecfs_domain {
 };
 
 static_assert(sizeof(struct kexecfs_domain) == 24);
+
+/* A bit of the len of struct kexecfs_domain, see there. Since minor version 3 */
+#define KEXECFS_DOMAIN_LEFT_BEHIND	(1ULL << 63)
 
 /* Values of the type of struct kexecfs_record */
 #define KEXECFS_RECORD_DOMAIN		1	/* struct kexecfs_domain_record */

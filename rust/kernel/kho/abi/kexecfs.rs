@@ -75,6 +75,10 @@ constant! {
     XATTR_SIZE_MAX: usize = KEXECFS_XATTR_SIZE_MAX
 }
 constant! {
+    /// A bit of [`Domain::len`], `KEXECFS_DOMAIN_LEFT_BEHIND`.
+    DOMAIN_LEFT_BEHIND: u64 = KEXECFS_DOMAIN_LEFT_BEHIND
+}
+constant! {
     /// What the length of a whole record is a multiple of, `KEXECFS_RECORD_ALIGN`.
     RECORD_ALIGN: usize = KEXECFS_RECORD_ALIGN
 }
