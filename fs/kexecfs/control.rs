@@ -250,16 +250,13 @@ impl View for DomainsView {
         append(
             text,
             fmt!(
-                "NAME STATE MOUNTED FILES BYTES INODES HANDED_OVER UID GID MODE MAX_FDS SIZE \
-                 NR_INODES ERRORS PERSIST WAITING\n"
+                "NAME STATE MOUNTED FILES BYTES HANDED_OVER OWNER MODE MAX_FDS SIZE NR_INODES \
+                 INODES ERRORS PERSIST WAITING\n"
             ),
         )?;
         registry.for_each(|name, line| match line {
             Some(line) => show_line(name, &line, text),
-            None => append(
-                text,
-                fmt!("{name} unreadable no - - - - - - - - - - - - -\n"),
-            ),
+            None => append(text, fmt!("{name} unreadable no - - - - - - - - - - - -\n")),
         })
     }
 }
@@ -270,13 +267,12 @@ fn show_line(name: &Name, line: &Line, text: &mut KVVec<u8>) -> Result {
     append(
         text,
         fmt!(
-            "{} {} {} {} {} {} {} {} {} {:04o} {} {} {} {} {} ",
+            "{} {} {} {} {} {} {}:{} {:04o} {} {} {} {} {} {} ",
             name,
             line.state.as_str(),
             yes_or_no(line.mounted),
             line.files,
             line.bytes,
-            line.inodes,
             line.handed_over,
             options.uid.val(),
             options.gid.val(),
@@ -284,6 +280,7 @@ fn show_line(name: &Name, line: &Line, text: &mut KVVec<u8>) -> Result {
             options.max_fds,
             limit(options.max_bytes()),
             limit(options.max_inodes()),
+            line.inodes,
             options.errors.as_str(),
             yes_or_no(options.persist)
         ),
