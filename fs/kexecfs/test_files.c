@@ -320,7 +320,7 @@ static const struct file_operations kexecfs_test_register_fops = {
 
 static int __init kexecfs_test_init(void)
 {
-	struct dentry *dir;
+	struct dentry *found, *dir;
 	int err;
 
 	if (!liveupdate_enabled())
@@ -330,9 +330,8 @@ static int __init kexecfs_test_init(void)
 	if (err)
 		return err;
 
-	dir = debugfs_lookup("kexecfs_test", NULL);
-	if (!dir)
-		dir = debugfs_create_dir("kexecfs_test", NULL);
+	found = debugfs_lookup("kexecfs_test", NULL);
+	dir = found ?: debugfs_create_dir("kexecfs_test", NULL);
 	debugfs_create_file_aux_num("create", 0400, dir, NULL, false,
 				    &kexecfs_test_create_fops);
 	debugfs_create_file_aux_num("create_late", 0400, dir, NULL, true,
@@ -343,6 +342,7 @@ static int __init kexecfs_test_init(void)
 	debugfs_create_u32("fail_freeze", 0600, dir, &fail_freeze);
 	debugfs_create_u32("fail_retrieve", 0600, dir, &fail_retrieve);
 	debugfs_create_u32("fail_finish", 0600, dir, &fail_finish);
+	dput(found);
 
 	return 0;
 }
