@@ -253,33 +253,32 @@ impl Content {
     ) -> Result<BackingFile> {
         let path = self.inner(inode)?;
 
-        loop {
-            // Inside the gate: a prepare that follows sees that it is open for writing.
-            match self.domain.change() {
-                Ok(_inside) => return open(&path),
-                Err(e) if e == ESTALE => return Err(e),
-                Err(_) => {}
-            }
-            self.domain.wait_until_prepared()?;
-            let _gate = registry()?.enter()?;
-            let mut op = self.domain.op.lock();
-            let mut state = self.state.lock();
-
-            match self.way(&state) {
-                // It was cancelled meanwhile.
-                Way::Open => continue,
-                Way::Held => {}
-                Way::Carried => return Err(EBUSY),
-                Way::Packed if inode.size() == 0 => {}
-                Way::Packed => {
-                    let held = HeldFile::try_hold(path.kernel_file_open()?)?;
-
-                    op.preserve_instead(self.clone(), &path, held)?;
-                    state.way = Way::Held;
-                }
-            }
-            return open(&path);
+        // Inside the gate: a prepare that follows sees that it is open for writing.
+        match self.domain.change() {
+            Ok(_inside) => return open(&path),
+            Err(e) if e == ESTALE => return Err(e),
+            Err(_) => {}
         }
+        self.domain.wait_until_prepared()?;
+        let _gate = registry()?.enter()?;
+        let mut op = self.domain.op.lock();
+        let mut state = self.state.lock();
+
+        match self.way(&state) {
+            // It has no name and is not handed over, or what was prepared has been cancelled. A
+            // prepare that follows needs the lock for its plan, and sees that it is open.
+            Way::Open | Way::Held => {}
+            Way::Carried => return Err(EBUSY),
+            Way::Packed if inode.size() == 0 => {}
+            Way::Packed => {
+                let held = HeldFile::try_hold(path.kernel_file_open()?)?;
+
+                self.domain
+                    .preserve_instead(&mut op, self.clone(), &path, held)?;
+                state.way = Way::Held;
+            }
+        }
+        open(&path)
     }
 
     // How much it counts. The lock of the inode is held.

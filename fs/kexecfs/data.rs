@@ -75,6 +75,8 @@ pub(crate) struct Item {
     xattrs: Pin<KBox<SimpleXattrs>>,
     /// What they count for the domain's limit. Changed under the lock of the inode.
     xattr_space: Atomic<u64>,
+    /// How many names beyond the first count for that limit, too.
+    links: Atomic<i64>,
     /// The last walk that came by, and the number that it gave the inode.
     walk: Atomic<u32>,
     number: Atomic<u32>,
@@ -101,6 +103,7 @@ impl Item {
         let item = Self {
             xattrs: KBox::pin_init(xattrs, GFP_KERNEL_ACCOUNT)?,
             xattr_space: Atomic::new(0),
+            links: Atomic::new(0),
             domain,
             kind,
             walk: Atomic::new(0),
@@ -109,6 +112,29 @@ impl Item {
 
         item.domain.inodes.add(1, Relaxed);
         Ok(KBox::write(node, Node::Data(item)))
+    }
+
+    /// Counts a further name.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the domain has as many entries as it may have.
+    fn take_link(&self) -> Result {
+        self.domain.space.take_inode()?;
+        self.links.add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Counts a further name that the previous kernel handed over, whatever the limit is.
+    fn count_link(&self) {
+        self.domain.space.count_inode();
+        self.links.add(1, Relaxed);
+    }
+
+    /// Gives a further name up.
+    fn give_link(&self) {
+        self.links.add(-1, Relaxed);
+        self.domain.space.give_inode();
     }
 
     pub(crate) fn xattrs(&self) -> &SimpleXattrs {
@@ -137,7 +163,10 @@ impl Drop for Item {
         self.domain
             .space
             .give_ispace(self.xattr_space.load(Relaxed));
-        self.domain.space.give_inode();
+        // With names that are left if the superblock ends.
+        for _ in 0..=self.links.load(Relaxed) {
+            self.domain.space.give_inode();
+        }
     }
 }
 
@@ -206,8 +235,10 @@ pub(crate) fn make_data(
             })?;
 
             if let Some(first) = dentries.get(name.inode as usize).ok_or(EIO)? {
-                creating.link(first.inode().ok_or(EIO)?)?;
-                domain.space.count_inode();
+                let inode = first.inode().ok_or(EIO)?;
+
+                creating.link(inode)?;
+                item(inode)?.count_link();
                 continue;
             }
             let dentry = creating.make_persistent(handed_over(sb, tree, name.inode)?)?;
@@ -434,29 +465,26 @@ impl InodeOperations for Directory {
     fn link(link: Link<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = link.dir().sb().info().into();
         let _inside = domain.change()?;
-        // The first name of a file that was made without one is counted already.
-        let counts = link.old().nlink() != 0;
+        let item = item(link.old())?;
 
-        if counts {
-            domain.space.take_inode()?;
+        // The first name of a file that was made without one is counted already.
+        if link.old().nlink() == 0 {
+            return link.simple_link();
         }
-        link.simple_link().inspect_err(|_| {
-            if counts {
-                domain.space.give_inode();
-            }
-        })
+        item.take_link()?;
+        link.simple_link().inspect_err(|_| item.give_link())
     }
 
     fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = unlink.dir().sb().info().into();
         let _inside = domain.change()?;
-        let links = unlink.dentry().inode().map_or(0, |inode| inode.nlink());
+        let inode = unlink.dentry().inode().ok_or(ENOENT)?;
 
-        unlink.simple_unlink()?;
-        if links > 1 {
-            domain.space.give_inode();
+        // What follows doesn't fail.
+        if inode.nlink() > 1 {
+            item(inode)?.give_link();
         }
-        Ok(())
+        unlink.simple_unlink()
     }
 
     fn rmdir(rmdir: Unlink<'_, KexecFs>) -> Result {
@@ -469,9 +497,11 @@ impl InodeOperations for Directory {
     fn rename(rename: Rename<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = rename.old_dir().sb().info().into();
         let _inside = domain.change()?;
-        let links = match rename.target() {
-            Some(inode) if !rename.exchange() && !inode.mode().is_dir() => inode.nlink(),
-            _ => 0,
+        let target = match rename.target() {
+            Some(inode) if !rename.exchange() && !inode.mode().is_dir() && inode.nlink() > 1 => {
+                Some(item(inode)?)
+            }
+            _ => None,
         };
         let whiteout = if rename.whiteout() {
             let data = Item::node(domain.clone(), Kind::Other)?;
@@ -484,8 +514,8 @@ impl InodeOperations for Directory {
         };
 
         rename.simple_offset_rename(whiteout)?;
-        if links > 1 {
-            domain.space.give_inode();
+        if let Some(target) = target {
+            target.give_link();
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! at what it guards and never over a call out. See `registry.rs` for the order of all locks.
 
 use crate::{
-    content::Content,
+    content::size_of,
     gate::Gate,
     handover::{
         Arrived,
@@ -41,7 +41,6 @@ use kernel::{
         Path,
         SuperBlock, //
     },
-    kho::abi::kexecfs as abi,
     liveupdate::{
         Compatible,
         HeldFile,
@@ -127,6 +126,8 @@ impl From<Error> for Failure {
 pub(crate) struct Preserved {
     token: u64,
     pub(crate) size: u64,
+    /// How many bytes it counts for the domain's limit.
+    counted: u64,
     pub(crate) compatible: Compatible,
 }
 
@@ -142,7 +143,7 @@ impl Slot {
     fn bytes(&self) -> u64 {
         match self {
             Slot::Pending => 0,
-            Slot::Done(preserved) => bytes_of(preserved.size, 0),
+            Slot::Done(preserved) => preserved.counted,
         }
     }
 }
@@ -165,7 +166,8 @@ pub(crate) struct Entry {
 /// A file in `fd_restore` that is handed on.
 pub(crate) struct Carried {
     pub(crate) entry: Arc<Entry>,
-    /// Its size, and how many bytes it counts for the limit: none unless it has been restored.
+    /// Its size, and how many bytes more than before it counts for the limit, if it has been
+    /// restored.
     pub(crate) size: u64,
     pub(crate) counted: u64,
 }
@@ -237,36 +239,6 @@ impl Op {
         self.unopened = self.unopened.saturating_sub(1);
         Ok(file)
     }
-
-    /// Preserves a file of `data/` whose contents were in its record, for who will write to it.
-    pub(crate) fn preserve_instead(
-        &mut self,
-        content: Arc<Content>,
-        inner: &Path,
-        held: HeldFile,
-    ) -> Result {
-        let session = self.outgoing.as_ref().ok_or(EBUSY)?;
-        let records = self.records.as_mut().ok_or(EBUSY)?;
-        let token = self.next_token;
-
-        self.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        self.next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
-        session.preserve(held, token).map_err(|(_, e)| e)?;
-        records.change_inode(content.record.load(Relaxed), |record| {
-            record.token = token;
-            record.flags |= abi::INODE_TOKEN;
-        })?;
-        content.token.store(token, Relaxed);
-        self.handed_on.push(
-            HandedOn {
-                content,
-                token,
-                inner: Some(inner.clone()),
-            },
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        Ok(())
-    }
 }
 
 /// What the lock `table` guards: all that can be looked at.
@@ -321,11 +293,10 @@ impl Table {
 
     /// # Errors
     ///
-    /// `ESTALE` if `entry` was released, `EBUSY` if the state forbids to touch it.
-    fn touchable(&self, entry: &Entry) -> Result<(), Failure> {
-        if entry.is_released() {
-            Err(Failure::new(ESTALE, "it was released"))
-        } else if self.state != State::Updated {
+    /// `EBUSY` unless the domain is in the state `state`, and stays so: while it is being prepared
+    /// nothing is added or removed.
+    fn remains(&self, state: State) -> Result<(), Failure> {
+        if self.state != state {
             Err(Failure::new(EBUSY, "the state forbids it"))
         } else if self.preparing {
             Err(Failure::new(EBUSY, "it is being prepared"))
@@ -336,11 +307,21 @@ impl Table {
 
     /// # Errors
     ///
-    /// `EBUSY` if the domain is written down.
+    /// `ESTALE` if `entry` was released, `EBUSY` if the state forbids to touch it.
+    fn touchable(&self, entry: &Entry) -> Result<(), Failure> {
+        if entry.is_released() {
+            return Err(Failure::new(ESTALE, "it was released"));
+        }
+        self.remains(State::Updated)
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY` if the domain is written down, or is just being so.
     fn changeable(&self) -> Result {
         match self.state {
-            State::Normal | State::Updated => Ok(()),
-            State::Prepared | State::Frozen => Err(EBUSY),
+            State::Normal | State::Updated if !self.preparing => Ok(()),
+            _ => Err(EBUSY),
         }
     }
 }
@@ -409,7 +390,8 @@ impl Domain {
 
             restorable.try_create_and_insert(name.try_clone()?, entry, GFP_KERNEL_ACCOUNT)?;
         }
-        Self::with(
+        let waiting = counted(&restorable);
+        let domain = Self::with(
             arrived.name,
             session,
             arrived.options,
@@ -420,7 +402,10 @@ impl Domain {
                 waited: arrived.waited,
                 bytes: arrived.len,
             }),
-        )
+        )?;
+
+        domain.space.count_bytes(waiting);
+        Ok(domain)
     }
 
     fn with(
@@ -717,6 +702,7 @@ impl Domain {
     pub(crate) fn change_root(&self, f: impl FnOnce() -> Result<(Kuid, Kgid, u16)>) -> Result {
         let _op = self.op.lock();
 
+        self.alive()?;
         self.table.lock().changeable()?;
         let (uid, gid, mode) = f()?;
         let mut table = self.table.lock();
@@ -749,6 +735,7 @@ impl Domain {
         drop(table);
         self.space
             .give_bytes(preserved.values().map(Slot::bytes).sum());
+        self.space.give_bytes(counted(&restorable));
         // What else counts is given back as the inodes go, with the superblock.
         let _ = self.space.set_limits(&options);
         op.outgoing = None;
@@ -774,9 +761,7 @@ impl Domain {
         let mut table = self.table.lock();
 
         self.alive()?;
-        if table.state != State::Normal {
-            return Err(Failure::new(EBUSY, "the state forbids it"));
-        }
+        table.remains(State::Normal)?;
         if table.preserved.get(name).is_some() {
             return Err(Failure::new(EEXIST, "the name is taken"));
         }
@@ -801,15 +786,22 @@ impl Domain {
         self.settled.notify_all();
     }
 
-    /// Makes room for a held file. Returns its size as well.
-    pub(crate) fn make_room(&self, file: &HeldFile) -> Result<(u64, Room<'_>), Failure> {
-        let size = file.file().i_size_read().try_into().map_err(Error::from)?;
-        let room = self
-            .space
-            .take_room(bytes_of(size, 0))
-            .map_err(|e| Failure::new(e, "size= bytes are held"))?;
+    /// Makes room for a held file of which `counted` bytes count already.
+    pub(crate) fn make_room(&self, file: &HeldFile, counted: u64) -> Result<Room<'_>, Failure> {
+        self.space
+            .take_room(bytes_of_held(file).saturating_sub(counted))
+            .map_err(|e| Failure::new(e, "size= bytes are held"))
+    }
 
-        Ok((size, room))
+    /// Makes room for what such a file has beyond its end as well, once its holes are filled.
+    pub(crate) fn fit_room(
+        &self,
+        room: &mut Room<'_>,
+        file: &HeldFile,
+        counted: u64,
+    ) -> Result<(), Failure> {
+        room.extend_to(bytes_of_held(file).saturating_sub(counted))
+            .map_err(|e| Failure::new(e, "size= bytes are held"))
     }
 
     /// Preserves a file under a name that is reserved for it.
@@ -817,9 +809,9 @@ impl Domain {
         &self,
         name: &Name,
         file: HeldFile,
-        size: u64,
         room: Room<'_>,
     ) -> Result<(), Failure> {
+        let size = size_of_held(&file);
         let mut op = self.op.lock();
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
@@ -842,7 +834,7 @@ impl Domain {
                 return Err(Failure::new(e, "LUO could not preserve it"));
             }
         };
-        room.fill();
+        let counted = room.fill();
         op.next_token = next_token;
 
         let mut table = self.table.lock();
@@ -850,6 +842,7 @@ impl Domain {
             *slot = Slot::Done(Preserved {
                 token,
                 size,
+                counted,
                 compatible,
             });
         }
@@ -866,9 +859,7 @@ impl Domain {
             let table = self.table.lock();
 
             self.alive()?;
-            if table.state != State::Normal {
-                return Err(Failure::new(EBUSY, "the state forbids it"));
-            }
+            table.remains(State::Normal)?;
             match table.preserved.get(name) {
                 None => return Err(Failure::new(ENOENT, "there is no such file")),
                 Some(Slot::Pending) => {
@@ -955,6 +946,7 @@ impl Domain {
         }
         entry.released.store(true, Relaxed);
         let node = self.table.lock().restorable.remove_node(&entry.name);
+        self.space.give_bytes(entry.counted());
         drop(op);
         entry.let_go();
         drop(node);
@@ -979,6 +971,8 @@ impl Domain {
             }
             table.state = next;
             table.came = None;
+            drop(table);
+            self.space.give_bytes(counted(&released));
             released
         };
 
@@ -1020,10 +1014,12 @@ impl Domain {
             });
         }
         let result = self.restorable().and_then(|entries| {
-            entries
-                .iter()
-                .filter(|entry| entry.kept().is_none())
-                .try_for_each(|entry| session.finish_file(entry.token))
+            let mut waiting = RBTree::new();
+
+            for entry in entries {
+                waiting.try_create_and_insert(entry.token, (), GFP_KERNEL)?;
+            }
+            session.finish_but(&|token| waiting.get(&token).is_none())
         });
 
         op.incoming = Some(session);
@@ -1146,10 +1142,12 @@ impl Domain {
         }
         let mut op = self.op.lock();
 
-        op.unopened = op.unopened.saturating_sub(1);
-        // If a reboot is under way it ends with this kernel, or at the latest with the domain.
+        // If a reboot is under way it ends with this kernel, or at the latest with the domain; if
+        // LUO lacks it, it was never counted.
         if let Some(session) = &op.incoming {
-            let _ = session.finish_file(token);
+            if session.finish_file(token).is_ok() {
+                op.unopened = op.unopened.saturating_sub(1);
+            }
         }
     }
 
@@ -1222,6 +1220,22 @@ impl Domain {
         true
     }
 
+    /// What the next kernel is told of a domain that is left behind.
+    pub(crate) fn left_behind_records(&self) -> Result<Records> {
+        let options = self.options();
+
+        Records::new(|writer| {
+            writer.domain(
+                &self.name,
+                Some(&self.session),
+                &options,
+                None,
+                core::iter::empty(),
+            )?;
+            writer.end()
+        })
+    }
+
     /// Undoes [`Domain::leave_behind`], and what LUO left behind.
     pub(crate) fn take_along(&self) {
         let mut op = self.op.lock();
@@ -1259,14 +1273,8 @@ impl Domain {
         let usage = self.space.usage();
         let mounted = mounted && !self.is_only_kept();
         let table = self.table.lock();
-        let restorable = table.restorable.values();
-        let (mut files, mut bytes) = (u64::from(table.slots), usage.bytes);
-
-        for entry in restorable {
-            files += 1;
-            bytes = bytes.saturating_add(bytes_of(entry.size, 0));
-        }
-        let mut inodes = usage.inodes();
+        let files = u64::from(table.slots) + table.restorable.values().count() as u64;
+        let (mut inodes, mut bytes) = (usage.inodes(), usage.bytes);
 
         if let Some(tree) = &table.tree {
             inodes = tree.inodes() as u64;
@@ -1312,6 +1320,7 @@ impl Domain {
             Err(e) if e == ENOENT => {
                 let lost = core::mem::take(&mut self.table.lock().restorable);
 
+                self.space.give_bytes(counted(&lost));
                 for name in lost.keys() {
                     pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
                 }
@@ -1353,13 +1362,17 @@ impl Domain {
 
         op.unopened = unopened;
 
-        // Nothing needs it, but a token then means one file over many kexecs.
-        op.next_token = tokens
-            .iter()
+        // A token means one file over many kexecs, also one whose contents are lost.
+        let tree = self.tree();
+        let recorded = tree.iter().flat_map(|tree| tree.tokens());
+
+        op.next_token = Iterator::chain(recorded, tokens.iter().copied())
             .max()
             .and_then(|token| token.checked_add(1))
             .unwrap_or(0);
         op.incoming = Some(session);
+        self.space.give_bytes(counted(&old));
+        self.space.count_bytes(counted(&there));
         self.table.lock().restorable = there;
         Ok(())
     }
@@ -1456,6 +1469,11 @@ impl Entry {
         Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
     }
 
+    /// How many bytes it counts for the domain's limit while it waits.
+    pub(crate) fn counted(&self) -> u64 {
+        bytes_of(self.size, 0)
+    }
+
     /// The file, if LUO is done with it and the domain keeps it.
     pub(crate) fn kept(&self) -> Option<ARef<File>> {
         self.kept.lock().clone()
@@ -1479,4 +1497,23 @@ impl Entry {
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Relaxed)
     }
+}
+
+/// How many bytes files that wait to be restored count for the domain's limit.
+fn counted(restorable: &RBTree<Name, Arc<Entry>>) -> u64 {
+    restorable
+        .values()
+        .fold(0, |sum: u64, entry| sum.saturating_add(entry.counted()))
+}
+
+/// The size of a held file, which doesn't change any more.
+pub(crate) fn size_of_held(file: &HeldFile) -> u64 {
+    size_of(&Path::of_file(file.file()))
+}
+
+/// How many bytes a held file counts for a domain's limit.
+fn bytes_of_held(file: &HeldFile) -> u64 {
+    let inner = Path::of_file(file.file());
+
+    bytes_of(size_of(&inner), inner.i_blocks())
 }

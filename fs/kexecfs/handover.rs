@@ -69,6 +69,7 @@ impl Root {
         {
             slot.copy_from_slice(domain.as_bytes());
         }
+        knobs::damage_index(&mut index);
         let index = PreservedVmalloc::new(index)?;
 
         self.write(domains.len(), Some(&index))?;
@@ -76,8 +77,8 @@ impl Root {
         Ok(())
     }
 
-    /// Takes a domain out of what is handed over.
-    pub(crate) fn leave_out(&mut self, number: usize) {
+    /// Marks a domain as left behind, after all.
+    pub(crate) fn leave_behind(&mut self, number: usize) {
         let at = number * size_of::<abi::Domain>();
         let entry = self
             .index
@@ -85,7 +86,7 @@ impl Root {
             .and_then(|index| abi::Domain::mut_from_prefix(index.get_mut(at..)?).ok());
 
         if let Some((entry, _)) = entry {
-            entry.len = 0;
+            entry.len |= abi::DOMAIN_LEFT_BEHIND;
         }
     }
 
@@ -98,7 +99,7 @@ impl Root {
 
     fn write(&mut self, count: usize, index: Option<&PreservedVmalloc>) -> Result {
         let (major, minor) = knobs::version();
-        let root = abi::Root {
+        let mut root = abi::Root {
             magic: abi::ROOT_MAGIC,
             major,
             minor,
@@ -108,6 +109,7 @@ impl Root {
             ..Default::default()
         };
 
+        knobs::damage_root(&mut root);
         root.write_to_prefix(&mut self.subtree).map_err(|_| EINVAL)
     }
 }
@@ -255,6 +257,9 @@ impl<'a> Writer<'a> {
 
             self.record(abi::RECORD_FILE, &[file.as_bytes(), name])?;
         }
+        if knobs::version().1 == 0 {
+            return Ok(());
+        }
         let limits = abi::LimitsRecord {
             size: options.size.to_record(),
             nr_inodes: options.nr_inodes.to_record(),
@@ -380,10 +385,18 @@ pub(crate) struct Unreadable {
     pub(crate) error: Error,
 }
 
+/// What there is of a domain that the previous kernel knew.
+pub(crate) enum Found {
+    Domain(Arrived),
+    /// The kexec has gone on without it: what is left is the LUO session of this name.
+    LeftBehind(Name),
+    Unreadable(Unreadable),
+}
+
 /// Reads what the previous kernel handed over, and calls `each` for every domain.
 ///
 /// The memory of it is freed.
-pub(crate) fn read(each: &mut dyn FnMut(Result<Arrived, Unreadable>) -> Result) -> Result {
+pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
     let root = match kho::retrieve_subtree(abi::ENTRY_NAME) {
         Ok(root) => root,
         Err(e) if e == ENOENT => return Ok(()),
@@ -424,10 +437,7 @@ pub(crate) fn read(each: &mut dyn FnMut(Result<Arrived, Unreadable>) -> Result) 
     }
 }
 
-fn read_index(
-    root: &abi::Root,
-    each: &mut dyn FnMut(Result<Arrived, Unreadable>) -> Result,
-) -> Result {
+fn read_index(root: &abi::Root, each: &mut dyn FnMut(Found) -> Result) -> Result {
     let index = RestoredVmalloc::new(&root.index).inspect_err(|e| {
         pr_err!("the index of what was handed over can't be had: {e:?}\n");
     })?;
@@ -442,12 +452,16 @@ fn read_index(
             return Err(EIO);
         };
 
-        if entry.len == 0 {
-            // Left out at the last moment: only its memory is to be had.
-            drop(RestoredVmalloc::new(&entry.stream));
-            continue;
-        }
-        each(read_domain(entry))?;
+        let is_left_behind = entry.len & abi::DOMAIN_LEFT_BEHIND != 0;
+
+        each(match read_domain(entry) {
+            Ok(arrived) if is_left_behind => Found::LeftBehind(match arrived.session {
+                Some(session) => session,
+                None => arrived.name.session()?,
+            }),
+            Ok(arrived) => Found::Domain(arrived),
+            Err(unreadable) => Found::Unreadable(unreadable),
+        })?;
     }
     Ok(())
 }
@@ -461,7 +475,7 @@ fn read_domain(entry: &abi::Domain) -> Result<Arrived, Unreadable> {
     };
     let area = RestoredVmalloc::new(&entry.stream)
         .map_err(|e| unreadable("its memory can't be had", e))?;
-    let stream = usize::try_from(entry.len)
+    let stream = usize::try_from(entry.len & !abi::DOMAIN_LEFT_BEHIND)
         .ok()
         .filter(|len| len % abi::RECORD_ALIGN == 0 && page_align(*len) == Some(area.len()))
         .and_then(|len| area.get(..len))

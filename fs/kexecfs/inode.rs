@@ -221,7 +221,7 @@ impl InodeOperations for Root {
     type FileSystem = KexecFs;
 
     fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
-        let _inside = registry()?.enter()?;
+        let inside = registry()?.enter()?;
 
         attr.prepare()?;
         attr.dentry().sb().info().change_root(|| {
@@ -229,7 +229,10 @@ impl InodeOperations for Root {
             let inode = attr.dentry().inode().ok_or(ENOENT)?;
 
             Ok((inode.uid(), inode.gid(), inode.mode().permissions()))
-        })
+        })?;
+        drop(inside);
+        tell_control();
+        Ok(())
     }
 }
 
@@ -241,6 +244,7 @@ impl InodeOperations for Control {
     type FileSystem = KexecFs;
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        attr.inode().sb().info().alive()?;
         set_attributes(attr)
     }
 }
@@ -267,6 +271,7 @@ impl InodeOperations for RestoreDir {
     }
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        attr.inode().sb().info().alive()?;
         set_attributes(attr)
     }
 }

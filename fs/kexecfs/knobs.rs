@@ -3,10 +3,12 @@
 //! Knobs for the tests, in `debugfs/kexecfs_test`: records as another version of kexecfs would hand
 //! them over, damaged ones, and a mutator for the reader.
 //!
-//! `major` and `minor` are the version in the root. `unknown` adds a record of an unknown type to
+//! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting. `unknown` adds a record of an unknown type to
 //! each domain, which 1: may be skipped, 2: must be understood. A `damage` other than 0 is the seed
-//! for changes to what is written down of a domain from then on. Writing `SEED COUNT` to `fuzz`
-//! reads so many damaged streams; the number of those that could be read is in the log.
+//! for changes to what is written down of a domain from then on. `index` damages what the next
+//! kexec points at: 1: each of the first domains but one in a way of its own, 2: the number of
+//! domains, 3: the seal, 4: the address of the index. Writing `SEED COUNT` to `fuzz` reads so many
+//! damaged streams; the number of those that could be read is in the log.
 //!
 //! All of `test_files.c` is in the same folder.
 
@@ -31,7 +33,11 @@ mod real {
             Dir,
             File, //
         },
-        kho::abi::kexecfs as abi,
+        kho::abi::{
+            kexecfs as abi,
+            Vmalloc, //
+        },
+        page::PAGE_SIZE,
         prelude::*,
         sync::{
             atomic::{
@@ -57,6 +63,8 @@ mod real {
         #[pin]
         damage: File<Atomic<u32>>,
         #[pin]
+        index: File<Atomic<u32>>,
+        #[pin]
         fuzz: File<()>,
     }
 
@@ -72,6 +80,7 @@ mod real {
                 minor <- dir.read_write_file(c"minor", number(abi::MINOR.into())),
                 unknown <- dir.read_write_file(c"unknown", number(0)),
                 damage <- dir.read_write_file(c"damage", number(0)),
+                index <- dir.read_write_file(c"index", number(0)),
                 fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
             }? Error),
             GFP_KERNEL,
@@ -116,6 +125,50 @@ mod real {
         }
     }
 
+    /// Damages the entries of the index, if that is wanted.
+    pub(crate) fn damage_index(index: &mut [u8]) {
+        if knob(|knobs| &knobs.index, 0) != 1 {
+            return;
+        }
+        let mut first = Vmalloc::default();
+        let entries = index.chunks_exact_mut(size_of::<abi::Domain>());
+
+        for (number, entry) in entries.enumerate() {
+            let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) else {
+                return;
+            };
+            let stream = &mut entry.stream;
+
+            match number {
+                0 => first = *stream,
+                1 => *stream = first,
+                2 => stream.first += PAGE_SIZE as u64,
+                3 => stream.first += 8,
+                // The local APIC.
+                4 => stream.first = 0xfee0_0000,
+                5 => stream.first = 1 << 45,
+                6 => stream.order = 9,
+                7 => stream.total_pages = u32::MAX,
+                8 => entry.len = u64::MAX,
+                9 => entry.len -= 8,
+                _ => return,
+            }
+        }
+    }
+
+    /// Damages the root, if that is wanted.
+    pub(crate) fn damage_root(root: &mut abi::Root) {
+        if root.seal == 0 {
+            return;
+        }
+        match knob(|knobs| &knobs.index, 0) {
+            2 => root.count = u64::MAX,
+            3 => root.seal += 1,
+            4 => root.index.first += PAGE_SIZE as u64,
+            _ => {}
+        }
+    }
+
     /// `SEED COUNT`
     fn fuzz((): &(), from: &mut UserSliceReader) -> Result {
         let mut buf = [0; 40];
@@ -138,7 +191,9 @@ mod real {
         for _ in 0..count {
             damaged.copy_from_slice(&whole);
             random.change(&mut damaged);
-            readable += u64::from(is_readable(&damaged));
+            let len = random.cut(damaged.len());
+
+            readable += u64::from(is_readable(damaged.get(..len).ok_or(EINVAL)?));
         }
         pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
         Ok(())
@@ -224,6 +279,15 @@ mod real {
         fn below(&mut self, limit: usize) -> usize {
             // CAST: It is below `limit`.
             (self.next() % limit.max(1) as u64) as usize
+        }
+
+        /// A length to cut a stream of `len` bytes to, which is mostly none.
+        fn cut(&mut self, len: usize) -> usize {
+            if self.below(16) == 0 {
+                self.below(len)
+            } else {
+                len
+            }
         }
 
         /// One to four changes: of a bit, a byte, a word, a whole record, or in a payload.
@@ -334,4 +398,8 @@ mod none {
     }
 
     pub(crate) fn damage(_stream: &mut [u8]) {}
+
+    pub(crate) fn damage_index(_index: &mut [u8]) {}
+
+    pub(crate) fn damage_root(_root: &mut abi::Root) {}
 }

@@ -81,14 +81,11 @@ impl Errors {
         }
     }
 
-    /// # Errors
-    ///
-    /// `EINVAL` if it is none of the words.
-    fn from_bytes(word: &[u8]) -> Result<Self> {
+    fn from_bytes(word: &[u8]) -> Option<Self> {
         match word {
-            b"refuse" => Ok(Self::Refuse),
-            b"drop" => Ok(Self::Drop),
-            _ => Err(EINVAL),
+            b"refuse" => Some(Self::Refuse),
+            b"drop" => Some(Self::Drop),
+            _ => None,
         }
     }
 }
@@ -218,34 +215,35 @@ impl Given {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the value is beyond what the option can be.
-    pub(crate) fn set(&mut self, opt: u8, value: Value<'_>) -> Result {
+    /// If the value is beyond what the option can be: what it can be.
+    pub(crate) fn set(&mut self, opt: u8, value: Value<'_>) -> Result<(), &'static str> {
         match (opt, value) {
             (UID, Value::Uid(uid)) => self.uid = Some(uid),
             (GID, Value::Gid(gid)) => self.gid = Some(gid),
             (MODE, Value::U32(mode)) => {
-                let mode = u16::try_from(mode).map_err(|_| EINVAL)?;
+                let mode = u16::try_from(mode)
+                    .ok()
+                    .filter(|mode| mode & !Mode::ALL == 0);
 
-                if mode & !Mode::ALL != 0 {
-                    return Err(EINVAL);
-                }
-                self.mode = Some(mode);
+                self.mode = Some(mode.ok_or("mode= is at most 07777")?);
             }
             (MAX_FDS, Value::U32(max_fds)) => self.max_fds = Some(max_fds),
             (SIZE, Value::Number(size)) => {
                 // In whole pages, as the files that count.
                 let size = size
                     .checked_next_multiple_of(PAGE_SIZE as u64)
-                    .ok_or(EINVAL)?;
+                    .ok_or("size= is too large")?;
 
                 self.size = Some(Limit::given(size));
             }
             (ERRORS, Value::String(word)) => {
-                self.errors = Some(Errors::from_bytes(word.to_bytes())?);
+                let errors = Errors::from_bytes(word.to_bytes());
+
+                self.errors = Some(errors.ok_or("errors= is refuse or drop")?);
             }
             (PERSIST, Value::Flag(persist)) => self.persist = Some(persist),
             (NR_INODES, Value::Number(inodes)) => self.nr_inodes = Some(Limit::given(inodes)),
-            _ => return Err(EINVAL),
+            _ => return Err("there is no such option"),
         }
         Ok(())
     }
@@ -271,11 +269,15 @@ mod tests {
     use super::*;
     use kernel::str::CString;
 
+    fn set(given: &mut Given, opt: u8, value: Value<'_>) -> Result {
+        given.set(opt, value).map_err(|_| EINVAL)
+    }
+
     fn given(mode: u32, max_fds: u32) -> Result<Given> {
         let mut given = Given::default();
 
-        given.set(MODE, Value::U32(mode))?;
-        given.set(MAX_FDS, Value::U32(max_fds))?;
+        set(&mut given, MODE, Value::U32(mode))?;
+        set(&mut given, MAX_FDS, Value::U32(max_fds))?;
         Ok(given)
     }
 
@@ -298,11 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_type_is_einval() {
-        assert!(Given::default().set(UID, Value::U32(0)) == Err(EINVAL));
-        assert!(Given::default().set(SIZE, Value::U32(0)) == Err(EINVAL));
-        assert!(Given::default().set(ERRORS, Value::String(c"maybe")) == Err(EINVAL));
-        assert!(Given::default().set(PERSIST + 1, Value::U32(0)) == Err(EINVAL));
+    fn a_value_of_another_type_is_refused() {
+        assert!(Given::default().set(UID, Value::U32(0)).is_err());
+        assert!(Given::default().set(SIZE, Value::U32(0)).is_err());
+        assert!(Given::default()
+            .set(ERRORS, Value::String(c"maybe"))
+            .is_err());
+        assert!(Given::default().set(PERSIST + 1, Value::U32(0)).is_err());
     }
 
     #[test]
@@ -310,12 +314,20 @@ mod tests {
         assert!(CString::try_from_fmt(fmt!("{}", Options::new()?))?.to_bytes() == b"");
 
         let mut given = given(0o750, 7)?;
-        given.set(UID, Value::Uid(Kuid::from_val(1000).ok_or(EINVAL)?))?;
-        given.set(GID, Value::Gid(Kgid::from_val(1001).ok_or(EINVAL)?))?;
-        given.set(SIZE, Value::Number(1_048_577))?;
-        given.set(NR_INODES, Value::Number(0))?;
-        given.set(ERRORS, Value::String(c"drop"))?;
-        given.set(PERSIST, Value::Flag(true))?;
+        set(
+            &mut given,
+            UID,
+            Value::Uid(Kuid::from_val(1000).ok_or(EINVAL)?),
+        )?;
+        set(
+            &mut given,
+            GID,
+            Value::Gid(Kgid::from_val(1001).ok_or(EINVAL)?),
+        )?;
+        set(&mut given, SIZE, Value::Number(1_048_577))?;
+        set(&mut given, NR_INODES, Value::Number(0))?;
+        set(&mut given, ERRORS, Value::String(c"drop"))?;
+        set(&mut given, PERSIST, Value::Flag(true))?;
         let options = given.over(Options::new()?);
         let shown = CString::try_from_fmt(fmt!("{options}"))?;
         assert!(

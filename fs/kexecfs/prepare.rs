@@ -21,6 +21,7 @@ use crate::{
         Visit, //
     },
     domain::{
+        size_of_held,
         Carried,
         Domain,
         Entry,
@@ -34,6 +35,7 @@ use crate::{
     inode::inside,
     name::Name,
     sb::KexecFs,
+    space::Room,
     state::{
         Event,
         State, //
@@ -98,25 +100,26 @@ struct Large {
 }
 
 /// A file of `fd_restore` that has been restored.
-struct Restored {
+struct Restored<'a> {
     entry: Arc<Entry>,
     file: ARef<File>,
-    held: Option<HeldFile>,
+    /// Once it is held, with the room for what it has grown by.
+    held: Option<(HeldFile, Room<'a>)>,
 }
 
 /// The files of `data/`, by what has to be done with them.
 #[derive(Default)]
-pub(crate) struct Files {
+pub(crate) struct Files<'a> {
     large: KVVec<Large>,
     /// Files of `fd_restore` that have been restored.
-    restored: KVVec<Restored>,
+    restored: KVVec<Restored<'a>>,
     /// Those that nobody opened, with their tokens.
     carried: KVVec<(Arc<Content>, u64)>,
     /// How many inodes there are that have a name.
     named: u32,
 }
 
-impl Files {
+impl<'a> Files<'a> {
     /// Decides for each file of `data/`.
     fn plan(sb: &SuperBlock<KexecFs>, number: u32) -> Result<Self> {
         let mut files = Self::default();
@@ -150,7 +153,7 @@ impl Files {
     }
 
     /// Holds all whose pages are handed over.
-    fn hold(&mut self, patience: &mut Patience<'_>) -> Result<(), Failure> {
+    fn hold(&mut self, domain: &'a Domain, patience: &mut Patience<'_>) -> Result<(), Failure> {
         for large in &mut self.large {
             let held = large
                 .inner
@@ -164,8 +167,16 @@ impl Files {
             let held = patience
                 .hold(restored.file.clone())
                 .map_err(|e| restored.failure(e))?;
+            let counted = restored.entry.counted();
+            let mut room = domain
+                .make_room(&held, counted)
+                .map_err(|failure| failure.of_file(&restored.entry.name))?;
+            let held = patience.populate(held).map_err(|e| restored.failure(e))?;
 
-            restored.held = Some(held);
+            domain
+                .fit_room(&mut room, &held, counted)
+                .map_err(|failure| failure.of_file(&restored.entry.name))?;
+            restored.held = Some((held, room));
         }
         Ok(())
     }
@@ -201,7 +212,7 @@ impl Patience<'_> {
     }
 }
 
-impl Restored {
+impl Restored<'_> {
     fn failure(&self, e: Error) -> Failure {
         if e == EAGAIN {
             Failure::new(EBUSY, "it was restored, and is being written to")
@@ -324,6 +335,46 @@ impl Domain {
 
     // How it is done.
 
+    /// Preserves a file of `data/` whose contents are in its record, for who will write to it.
+    pub(crate) fn preserve_instead(
+        &self,
+        op: &mut Op,
+        content: Arc<Content>,
+        inner: &Path,
+        held: HeldFile,
+    ) -> Result {
+        if op.records.is_none() {
+            return Err(EBUSY);
+        }
+        let file = HandedOn {
+            content,
+            token: op.next_token,
+            inner: Some(inner.clone()),
+        };
+
+        op.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let next_token = file.token.checked_add(1).ok_or(EOVERFLOW)?;
+        // Perhaps this is the first file of the domain.
+        let preserved = self
+            .make_session(op)
+            .map_err(|failure| failure.error)?
+            .preserve(held, file.token);
+
+        if let Err((_, e)) = preserved {
+            self.drop_empty_session(op);
+            return Err(e);
+        }
+        op.next_token = next_token;
+        file.content.token.store(file.token, Relaxed);
+        let (at, token) = (file.content.record.load(Relaxed), file.token);
+
+        op.handed_on.push(file, GFP_KERNEL_ACCOUNT)?;
+        op.records.as_mut().ok_or(EIO)?.change_inode(at, |record| {
+            record.token = token;
+            record.flags |= abi::INODE_TOKEN;
+        })
+    }
+
     /// Fixes `data/` and writes the domain down. After an error all is as before.
     ///
     /// The caller has taken care that nobody else does the same.
@@ -355,11 +406,14 @@ impl Domain {
         };
 
         files.restored = self.take_over_restored()?;
-        files.hold(patience)?;
+        files.hold(self, patience)?;
         if sb.is_some() {
             self.tell_nameless(files.named);
         }
         let mut op = self.op.lock();
+
+        // Who discards it meanwhile takes back what is in `op`.
+        self.alive()?;
         let result = self.preserve_all(&mut op, &mut files).and_then(|()| {
             let records = self.records(&op.carried, sb)?;
             let records = op.records.insert(records);
@@ -399,7 +453,7 @@ impl Domain {
     }
 
     /// Preserves what is held, and hands on what nobody opened or restored.
-    fn preserve_all(&self, op: &mut Op, files: &mut Files) -> Result<(), Failure> {
+    fn preserve_all(&self, op: &mut Op, files: &mut Files<'_>) -> Result<(), Failure> {
         self.carry_all(op, files)?;
         if files.large.is_empty() {
             return Ok(());
@@ -432,7 +486,7 @@ impl Domain {
     }
 
     /// Hands on what the previous kernel handed over.
-    fn carry_all(&self, op: &mut Op, files: &mut Files) -> Result<(), Failure> {
+    fn carry_all(&self, op: &mut Op, files: &mut Files<'_>) -> Result<(), Failure> {
         let entries = self.restorable()?;
         let tree = self.tree();
 
@@ -499,7 +553,7 @@ impl Domain {
     /// Takes the files that have been restored over from LUO, which gets them anew.
     ///
     /// From then on the domain keeps them, also if it isn't prepared after all.
-    fn take_over_restored(&self) -> Result<KVVec<Restored>, Failure> {
+    fn take_over_restored(&self) -> Result<KVVec<Restored<'_>>, Failure> {
         let mut op = self.op.lock();
         let mut all = KVVec::new();
         let result = self.restorable()?.into_iter().try_for_each(|entry| {
@@ -549,14 +603,12 @@ impl Domain {
     /// Hands on a file that has been restored.
     fn carry_restored(
         &self,
-        restored: &mut Restored,
+        restored: &mut Restored<'_>,
         session: &OutgoingSession,
     ) -> Result<Carried, Failure> {
         let entry = &restored.entry;
-        let held = restored.held.take().ok_or(EIO)?;
-        let (size, room) = self
-            .make_room(&held)
-            .map_err(|failure| failure.of_file(&entry.name))?;
+        let (held, room) = restored.held.take().ok_or(EIO)?;
+        let size = size_of_held(&held);
 
         match session.preserve(held, entry.token) {
             Ok(_) => Ok(Carried {
@@ -566,7 +618,7 @@ impl Domain {
             }),
             Err((held, e)) => {
                 // Given up by who called, without the lock: it may wait.
-                restored.held = Some(held);
+                restored.held = Some((held, room));
                 Err(restored.failure(e))
             }
         }

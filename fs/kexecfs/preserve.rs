@@ -136,11 +136,12 @@ fn preserve(
     // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
     // cgroup may let its members wait for memory.
     let preserved = hold(file).and_then(|held| {
-        let (size, room) = domain.make_room(&held)?;
+        let mut room = domain.make_room(&held, 0)?;
 
         held.populate()
             .map_err(|e| Failure::new(e, "its holes could not be filled"))?;
-        inside(|| domain.preserve(name, held, size, room))
+        domain.fit_room(&mut room, &held, 0)?;
+        inside(|| domain.preserve(name, held, room))
     });
 
     preserved.inspect_err(|_| domain.unreserve(name))

@@ -31,6 +31,8 @@ use crate::{
     gate::Gate,
     handover::{
         self,
+        Found,
+        Records,
         Root, //
     },
     inode::tell_watchers,
@@ -88,6 +90,9 @@ pub(crate) fn registry() -> Result<&'static Arc<Registry>> {
 /// it, and once more in those with `errors=drop`.
 const PATIENCE_MSECS: u32 = 2000;
 
+/// What is left of it at least for each of the latter, since another may have used it up.
+const LEAST_PATIENCE_MSECS: u32 = 50;
+
 /// What the registry knows of a domain.
 struct Slot {
     /// None if the previous kernel handed over a domain that can't be read.
@@ -98,6 +103,13 @@ struct Slot {
     mounted: bool,
     /// Whether the domain is being emptied, which who wants to mount it waits for.
     dropping: bool,
+}
+
+/// A domain of the reboot that is under way.
+struct Rebooting {
+    domain: Arc<Domain>,
+    /// If it is left behind: what the next kernel is told of it.
+    _left_behind: Option<Records>,
 }
 
 /// All domains.
@@ -116,9 +128,12 @@ pub(crate) struct Registry {
     /// The LUO sessions of domains that were discarded though nobody can claim them.
     #[pin]
     given_up: Mutex<KVVec<Name>>,
-    /// The domains of the reboot that is under way, and their numbers in the index.
+    /// The LUO sessions of domains that were left behind by the previous kernel, to be finished.
     #[pin]
-    rebooting: Mutex<KVVec<(Arc<Domain>, Option<usize>)>>,
+    left_behind: Mutex<KVVec<Name>>,
+    /// The domains of the reboot that is under way, in the order of the index.
+    #[pin]
+    rebooting: Mutex<KVVec<Rebooting>>,
     /// How often what `kexecfsctl` shows has changed, and who waits for that.
     changes: Atomic<u32>,
     changed: PollCondVarBox,
@@ -136,6 +151,7 @@ impl Registry {
                 dropped <- new_condvar!("Registry::dropped"),
                 root <- new_mutex!(Root::add()?, "Registry::root"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
+                left_behind <- new_mutex!(KVVec::new(), "Registry::left_behind"),
                 rebooting <- new_mutex!(KVVec::new(), "Registry::rebooting"),
                 changes: Atomic::new(0),
                 changed: PollCondVarBox::new(c"Registry::changed", static_lock_class!())?,
@@ -153,12 +169,16 @@ impl Registry {
     fn read(&self) -> Result {
         let read = handover::read(&mut |read| {
             let (name, domain) = match read {
-                Ok(arrived) => {
+                Found::Domain(arrived) => {
                     let name = arrived.name.try_clone()?;
 
                     (name, Some(Domain::updated(arrived)?))
                 }
-                Err(unreadable) => {
+                Found::LeftBehind(session) => {
+                    self.left_behind.lock().push(session, GFP_KERNEL)?;
+                    return Ok(());
+                }
+                Found::Unreadable(unreadable) => {
                     let (why, at, e) = (unreadable.why, unreadable.at, unreadable.error);
 
                     match unreadable.name {
@@ -292,33 +312,22 @@ impl Registry {
         Ok(())
     }
 
-    /// Finishes the sessions that were handed over empty: their domains were left behind.
-    fn finish_empty_sessions(&self) -> Result {
-        let mut names = KVVec::new();
+    /// Finishes the sessions of the domains that were left behind: nobody else knows of them.
+    fn finish_left_behind(&self) {
+        let names = core::mem::take(&mut *self.left_behind.lock());
 
-        liveupdate::for_each_incoming(&mut |session, claimed| {
-            let is_ours = session.to_bytes().starts_with(Self::PREFIX.to_bytes());
-
-            if is_ours && !claimed {
-                names.push(Name::of_session(session.to_bytes())?, GFP_KERNEL)?;
-            }
-            Ok(())
-        })?;
         for name in &names {
-            let Ok(session) = IncomingSession::claim(name.as_c_str()) else {
-                continue;
+            let finished = match IncomingSession::claim(name.as_c_str()) {
+                Ok(session) => session.finish().map_err(|(_, e)| e),
+                // It held no file.
+                Err(e) if e == ENOENT => Ok(()),
+                Err(e) => Err(e),
             };
-            let mut files = 0;
 
-            session.for_each_file(&mut |_, _| {
-                files += 1;
-                Ok(())
-            })?;
-            if files == 0 {
-                session.finish().map_err(|(_, e)| e)?;
+            if let Err(e) = finished {
+                pr_err!("the LUO session {name}, left behind, can't be finished: {e:?}\n");
             }
         }
-        Ok(())
     }
 
     /// Counts a new superblock of a domain.
@@ -382,7 +391,7 @@ impl Registry {
             drop(node);
             self.dropped.notify_all();
             // One that others are about to mount stays, empty.
-            if name.is_some() || !unused {
+            if name.is_some() {
                 return;
             }
         }
@@ -455,10 +464,7 @@ impl Registry {
             if slot.dropping || (slot.users > u32::from(slot.mounted) && !force) {
                 return Err(EBUSY);
             }
-            // One that can't be read has nothing to drop but its name.
-            if slot.domain.is_some() {
-                slot.dropping = true;
-            }
+            slot.dropping = true;
             (slot.domain.clone(), slot.mounted)
         };
         let discarded = domain
@@ -514,10 +520,11 @@ impl Registry {
     /// The list of domains is taken after the gate was shut: see `drop_unused`.
     fn freeze(&self, handover: bool) -> Result {
         let domains = self.domains()?;
-        let supers = active_supers(domains.len())?;
+        let supers = active_supers()?;
         // The owner of a domain that may be dropped can't use up the time of others.
         let mut patience = msecs_to_jiffies(PATIENCE_MSECS);
         let mut patience_for_drop = patience;
+        let least = msecs_to_jiffies(LEAST_PATIENCE_MSECS);
 
         if !handover {
             return self.check_nothing_is_lost(&domains);
@@ -546,7 +553,10 @@ impl Registry {
                 .and_then(|()| {
                     let patience = match domain.options().errors {
                         Errors::Refuse => &mut patience,
-                        Errors::Drop => &mut patience_for_drop,
+                        Errors::Drop => {
+                            patience_for_drop = patience_for_drop.max(least);
+                            &mut patience_for_drop
+                        }
                     };
 
                     domain.freeze(sb.map(|sb| &**sb), patience)
@@ -554,12 +564,32 @@ impl Registry {
 
             match result {
                 Ok(()) => {
-                    rebooting.push((domain.clone(), Some(index.len())), GFP_KERNEL)?;
                     domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
+                    rebooting.push(
+                        Rebooting {
+                            domain: domain.clone(),
+                            _left_behind: None,
+                        },
+                        GFP_KERNEL,
+                    )?;
                 }
-                Err(failure) if domain.leave_behind() => {
-                    rebooting.push((domain.clone(), None), GFP_KERNEL)?;
+                // Not for a signal to who wants to reboot.
+                Err(failure) if failure.error != EINTR && domain.leave_behind() => {
                     leave_behind(domain, failure);
+                    let records = domain
+                        .left_behind_records()
+                        .map_err(|e| refuse(domain, e.into()))?;
+                    let mut entry = records.entry()?;
+
+                    entry.len |= abi::DOMAIN_LEFT_BEHIND;
+                    index.push(entry, GFP_KERNEL)?;
+                    rebooting.push(
+                        Rebooting {
+                            domain: domain.clone(),
+                            _left_behind: Some(records),
+                        },
+                        GFP_KERNEL,
+                    )?;
                 }
                 Err(failure) => return Err(refuse(domain, failure)),
             }
@@ -571,12 +601,18 @@ impl Registry {
 
     /// An image that was loaded by kexec_load() hands nothing over.
     fn check_nothing_is_lost(&self, domains: &[Arc<Domain>]) -> Result {
-        let Some(domain) = domains.iter().find(|domain| !domain.is_empty()) else {
-            return Ok(());
-        };
         let reason = "the image that is loaded carries nothing over: load it with kexec -s";
+        let lost = |errors| {
+            domains
+                .iter()
+                .filter(move |domain| !domain.is_empty() && domain.options().errors == errors)
+        };
 
-        Err(refuse(domain, Failure::new(EINVAL, reason)))
+        if let Some(domain) = lost(Errors::Refuse).next() {
+            return Err(refuse(domain, Failure::new(EINVAL, reason)));
+        }
+        lost(Errors::Drop).for_each(|domain| leave_behind(domain, Failure::new(EINVAL, reason)));
+        Ok(())
     }
 
     fn thaw(&self) {
@@ -626,19 +662,26 @@ impl Slot {
 }
 
 /// The superblocks of all domains, so that they live on meanwhile.
-fn active_supers(domains: usize) -> Result<KVVec<ActiveSuper<KexecFs>>> {
-    // One for each domain at most; who mounts meanwhile finds the gate shut.
-    let mut supers = KVVec::with_capacity(domains, GFP_KERNEL)?;
+///
+/// Who mounts fills his superblock inside the gate, so that none is missing once that is shut.
+fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
+    let mut supers = KVVec::new();
     let mut result = Ok(());
 
     KEXECFS.iterate_supers_type(&mut |sb| {
-        if let Some(sb) = sb.get_active() {
-            if let Err(e) = supers.push(sb, GFP_KERNEL) {
-                result = Err(e.into());
+        if sb.info().alive().is_err() || result.is_err() {
+            return;
+        }
+        // First, since a reference can't be given up again under the lock of the superblock.
+        result = supers.reserve(1, GFP_KERNEL);
+        if result.is_ok() {
+            if let Some(sb) = sb.get_active() {
+                result = supers.push(sb, GFP_KERNEL);
             }
         }
     });
-    result.map(|()| supers)
+    result?;
+    Ok(supers)
 }
 
 /// Says why a kexec is refused, in the log and in the domain.
@@ -688,18 +731,17 @@ impl SessionOwner for Registry {
             return false;
         };
         let rebooting = registry.rebooting.lock();
-        let Some((domain, number)) = rebooting
+        let Some((number, Rebooting { domain, .. })) = rebooting
             .iter()
-            .find(|(domain, _)| domain.has_session(session))
+            .enumerate()
+            .find(|(_, rebooting)| rebooting.domain.has_session(session))
         else {
             return false;
         };
         let failure = domain.freeze_failure(token, error);
 
         if domain.options().errors == Errors::Drop {
-            if let Some(number) = number {
-                registry.root.lock().leave_out(*number);
-            }
+            registry.root.lock().leave_behind(number);
             leave_behind(domain, failure);
             return true;
         }
@@ -733,9 +775,7 @@ impl SessionOwner for Registry {
                 }
             }
         }
-        if let Err(e) = registry.finish_empty_sessions() {
-            pr_err!("empty LUO sessions could not be finished: {e:?}\n");
-        }
+        registry.finish_left_behind();
     }
 }
 

@@ -123,8 +123,10 @@ impl FileOperations for RegularFile {
         len: Offset,
     ) -> Result {
         let mut locked = inode.lock();
-        let _inside = open.content.change()?;
 
+        // Not inside it: memory may take as long as a cgroup likes, and a prepare waits. Once the
+        // inner file is held it has the last word.
+        drop(open.content.change()?);
         if mode & falloc::PUNCH_HOLE == 0 {
             let end = offset.checked_add(len).ok_or(EFBIG)?;
 
@@ -134,7 +136,10 @@ impl FileOperations for RegularFile {
 
         open.content.count(&open.inner);
         update(&mut locked, &open.inner);
-        result
+        match result {
+            Err(e) if e == EPERM && open.content.is_fixed() => Err(EBUSY),
+            result => result,
+        }
     }
 }
 

@@ -183,6 +183,19 @@ pub(crate) struct Room<'a> {
 }
 
 impl Room<'_> {
+    /// Takes more, up to `bytes` in all.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are fewer left.
+    pub(crate) fn extend_to(&mut self, bytes: u64) -> Result {
+        let more = bytes.saturating_sub(self.bytes);
+
+        self.space.take_bytes(more)?;
+        self.bytes += more;
+        Ok(())
+    }
+
     /// Leaves the bytes to what is there now, and returns how many they are.
     pub(crate) fn fill(mut self) -> u64 {
         core::mem::take(&mut self.bytes)

@@ -85,8 +85,9 @@ impl FileSystem for KexecFs {
     }
 
     fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result {
-        fc.context()?.given.set(opt, value).inspect_err(|_| {
-            errorfc!(fc, "mode= is at most 07777, errors= is refuse or drop");
+        fc.context()?.given.set(opt, value).map_err(|why| {
+            errorfc!(fc, "{why}");
+            EINVAL
         })
     }
 
@@ -141,6 +142,8 @@ impl FileSystem for KexecFs {
             );
             return Err(EBUSY);
         }
+        // It may have been kept without a mount.
+        tell_control();
         Ok(())
     }
 
@@ -149,7 +152,10 @@ impl FileSystem for KexecFs {
 
         // First of all: `kill_sb` follows in any case.
         registry()?.mounted(&domain);
+        // A reboot that follows waits for the end, and finds the superblock then.
+        let inside = registry()?.enter()?;
 
+        domain.alive()?;
         let options = fc.context()?.given.over(domain.options());
 
         sb.set_magic(MAGIC);
@@ -158,6 +164,7 @@ impl FileSystem for KexecFs {
         // Last: a mount that fails changes nothing.
         set_options(fc, &domain, || domain.set_options(options))?;
         domain.forget_tree();
+        drop(inside);
         domain.keep(sb);
         tell_control();
         Ok(())
