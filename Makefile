@@ -12,6 +12,7 @@ help:		## say what can be made
 	@echo '  FLAVOR=fast|debug     which kernel (tests run on debug)'
 	@echo '  KERNEL_SRC=DIR        a Linux 7.3 tree to use instead of Debian'"'"'s'
 	@echo "  TESTS='-g quick'      what make test passes to tests/check"
+	@echo '  SHARD=1/8             which part of test-all, each of less than an hour'
 	@echo '  BUILD=DIR             where to build (build)'
 
 demo: FLAVOR = fast
@@ -27,9 +28,8 @@ test-posix: kernel	## run fsx, stress-ng and pjdfstest on data/ (hours; goes on 
 	@tests/check -c -j 2 $(TESTS) posix
 
 test-all: FLAVOR = debug
-test-all: kernel	## run all of these and the long ones, by parts (hours; goes on where it stopped)
-	@tests/check -c -j 2 $(TESTS)
-	@tests/check -c -j 2 $(TESTS) long posix
+test-all: kernel	## run all of these and the long ones (hours; goes on where it stopped)
+	@tests/check -c -j 2 $(if $(SHARD),-s $(SHARD)) $(TESTS) kexecfs long posix
 
 bench-data: FLAVOR = fast
 bench-data: kernel	## what data/ costs against tmpfs, in instructions
