@@ -3,12 +3,13 @@
 //! Knobs for the tests, in `debugfs/kexecfs_test`: records as another version of kexecfs would hand
 //! them over, damaged ones, and a mutator for the reader.
 //!
-//! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting. `unknown` adds a record of an unknown type to
-//! each domain, which 1: may be skipped, 2: must be understood. A `damage` other than 0 is the seed
-//! for changes to what is written down of a domain from then on. `index` damages what the next
-//! kexec points at: 1: each of the first domains but one in a way of its own, 2: the number of
-//! domains, 3: the seal, 4: the address of the index. Writing `SEED COUNT` to `fuzz` reads so many
-//! damaged streams; the number of those that could be read is in the log.
+//! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting.
+//! `unknown` adds a record of an unknown type to each domain, which 1: may be skipped, 2: must be
+//! understood. A `damage` other than 0 is the seed for changes to what is written down of a domain
+//! from then on. `index` damages what the next kexec points at: 1: each of the first domains but
+//! one in a way of its own, 2: the number of domains, 3: the seal, 4: the address of the index.
+//! Writing `SEED COUNT` to `fuzz` reads so many damaged streams; the number of those that could be
+//! read is in the log.
 //!
 //! All of `test_files.c` is in the same folder.
 

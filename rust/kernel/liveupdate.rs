@@ -445,16 +445,16 @@ impl IncomingSession {
         }
     }
 
-    /// Finishes the files that `keep`, which is called with their tokens, doesn't keep: all of them,
-    /// or after an error none.
+    /// Finishes the files that `keep`, which is called with their tokens, doesn't keep: all of
+    /// them, or after an error none.
     ///
-    /// The session is locked meanwhile: `keep` must not call any method of it or of another session,
-    /// and has to say the same each time.
+    /// The session is locked meanwhile: `keep` must not call any method of it or of another
+    /// session, and has to say the same each time.
     ///
     /// # Errors
     ///
-    /// - [`EBUSY`] during a reboot, if a handler is not done with its file yet, or if files that are
-    ///   kept may depend on others.
+    /// - [`EBUSY`] during a reboot, if a handler is not done with its file yet, or if files that
+    ///   are kept may depend on others.
     pub fn finish_but(&self, keep: &dyn Fn(u64) -> bool) -> Result {
         let mut keep = keep;
 

@@ -154,7 +154,7 @@ struct kexecfs_domain {
 static_assert(sizeof(struct kexecfs_domain) == 24);
 
 /* A bit of the len of struct kexecfs_domain, see there. Since minor version 3 */
-#define KEXECFS_DOMAIN_LEFT_BEHIND	(1ULL << 63)
+#define KEXECFS_DOMAIN_LEFT_BEHIND	0x8000000000000000ULL
 
 /* Values of the type of struct kexecfs_record */
 #define KEXECFS_RECORD_DOMAIN		1	/* struct kexecfs_domain_record */
