@@ -10,9 +10,9 @@ use crate::{
     },
     domain::{
         Domain,
-        Entry,
-        Failure, //
+        Entry, //
     },
+    failure::Failure,
     name::{
         command,
         COMMAND_MAX, //

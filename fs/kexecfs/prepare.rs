@@ -25,9 +25,9 @@ use crate::{
         Carried,
         Domain,
         Entry,
-        Failure,
         Op, //
     },
+    failure::Failure,
     handover::{
         Records,
         Writer, //

@@ -6,9 +6,9 @@ use crate::{
     control::tell_control,
     domain::{
         Domain,
-        Entry,
-        Failure, //
+        Entry, //
     },
+    failure::Failure,
     inode::{
         check_subject,
         inside,

@@ -25,9 +25,9 @@
 use crate::{
     domain::{
         Domain,
-        Failure,
         Line, //
     },
+    failure::Failure,
     gate::Gate,
     handover::{
         self,

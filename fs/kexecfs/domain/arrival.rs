@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What came from the previous kernel in the LUO session of a domain, and is still there.
+
+use super::{
+    files::counted,
+    Domain,
+    Entry,
+    Op, //
+};
+use crate::name::Name;
+use kernel::{
+    fs::{
+        file::Offset,
+        File, //
+    },
+    liveupdate::IncomingSession,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        aref::ARef,
+        atomic::Relaxed,
+        Arc, //
+    }, //
+};
+
+impl Op {
+    /// Retrieves a file of `data/` for good.
+    pub(crate) fn take_over(&mut self, token: u64, size: Offset) -> Result<ARef<File>> {
+        let session = self.incoming.as_ref().ok_or(EIO)?;
+        // A record without its file is no file that isn't there.
+        let file = session
+            .retrieve(token)
+            .map_err(|e| if e == ENOENT { EIO } else { e })?;
+
+        if file.i_size_read() != size {
+            pr_err!("a file in data/ has another size than its record\n");
+            return Err(EIO);
+        }
+        session.finish_file(token)?;
+        self.unopened = self.unopened.saturating_sub(1);
+        Ok(file)
+    }
+}
+
+impl Domain {
+    /// Claims the session with the files that were handed over, unless that has been done.
+    ///
+    /// Files without a record get a name, and records without a file are dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if LUO has no handler for one of them: there may be one later.
+    pub(crate) fn claim(&self) -> Result {
+        if self.claimed.load(Relaxed) {
+            return Ok(());
+        }
+        self.claim_session()
+            .map_err(|e| if e == ENODEV { EOPNOTSUPP } else { e })?;
+        self.claimed.store(true, Relaxed);
+        Ok(())
+    }
+
+    fn claim_session(&self) -> Result {
+        let session = match IncomingSession::claim(self.session.as_c_str()) {
+            Ok(session) => session,
+            Err(e) if e == ENOENT => {
+                let lost = core::mem::take(&mut self.table.lock().restorable);
+
+                self.space.give_bytes(counted(&lost));
+                for name in lost.keys() {
+                    pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
+                }
+                self.check_contents(RBTree::new());
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let mut tokens = KVVec::new();
+
+        session.for_each_file(&mut |token, _| Ok(tokens.push(token, GFP_KERNEL)?))?;
+        let mut in_tree = RBTree::new();
+
+        if let Some(tree) = self.tree() {
+            for token in tree.tokens() {
+                in_tree.try_create_and_insert(token, (), GFP_KERNEL)?;
+            }
+        }
+        let mut files = KVVec::new();
+        let mut unopened = 0;
+
+        for &token in &tokens {
+            if in_tree.remove(&token).is_some() {
+                unopened += 1;
+            } else {
+                files.push(token, GFP_KERNEL)?;
+            }
+        }
+        self.check_contents(in_tree);
+        let old = core::mem::take(&mut self.table.lock().restorable);
+        let there = match self.intersect(&old, &files) {
+            Ok(there) => there,
+            Err(e) => {
+                self.table.lock().restorable = old;
+                return Err(e);
+            }
+        };
+        let mut op = self.op.lock();
+
+        op.unopened = unopened;
+
+        // A token means one file over many kexecs, also one whose contents are lost.
+        let tree = self.tree();
+        let recorded = tree.iter().flat_map(|tree| tree.tokens());
+
+        op.next_token = Iterator::chain(recorded, tokens.iter().copied())
+            .max()
+            .and_then(|token| token.checked_add(1))
+            .unwrap_or(0);
+        op.incoming = Some(session);
+        self.space.give_bytes(counted(&old));
+        self.space.count_bytes(counted(&there));
+        self.table.lock().restorable = there;
+        Ok(())
+    }
+
+    /// Says how many files of `data/` have no contents: to open them gives an error.
+    fn check_contents(&self, lost: RBTree<u64, ()>) {
+        let lost = lost.keys().count();
+
+        if lost != 0 {
+            pr_err!(
+                "{}: LUO lacks the contents of {lost} files in data/\n",
+                self.name
+            );
+        }
+    }
+
+    /// Returns the files that there are: those of `old` that `tokens` has, and a name for each
+    /// other.
+    fn intersect(
+        &self,
+        old: &RBTree<Name, Arc<Entry>>,
+        tokens: &[u64],
+    ) -> Result<RBTree<Name, Arc<Entry>>> {
+        let mut by_token = RBTree::new();
+        let mut there = RBTree::new();
+
+        for entry in old.values() {
+            by_token.try_create_and_insert(entry.token, entry.clone(), GFP_KERNEL)?;
+        }
+        for &token in tokens {
+            let entry = match by_token.remove(&token) {
+                Some(entry) => entry,
+                None => {
+                    let name = Name::of_token(token)?;
+
+                    pr_warn!("{}: a file without a record is {name}\n", self.name);
+                    Entry::new(name, token, 0)?
+                }
+            };
+            let name = entry.name.try_clone()?;
+
+            if there
+                .try_create_and_insert(name, entry, GFP_KERNEL)?
+                .is_some()
+            {
+                return Err(EIO);
+            }
+        }
+        for entry in by_token.values() {
+            pr_warn!("{}: {}: LUO has no such file\n", self.name, entry.name);
+        }
+        Ok(there)
+    }
+
+    /// Gives up a file of `data/` that nobody opened.
+    ///
+    /// A superblock that could not be filled gives nothing up: the next one gets it.
+    pub(crate) fn give_up(&self, token: u64) {
+        if self.tree().is_some() {
+            return;
+        }
+        let mut op = self.op.lock();
+
+        // If a reboot is under way it ends with this kernel, or at the latest with the domain; if
+        // LUO lacks it, it was never counted.
+        if let Some(session) = &op.incoming {
+            if session.finish_file(token).is_ok() {
+                op.unopened = op.unopened.saturating_sub(1);
+            }
+        }
+    }
+}
