@@ -16,7 +16,6 @@ mod luo;
 mod many;
 mod mounts;
 mod ops;
-mod sha256;
 mod soak;
 mod stress;
 mod sys;

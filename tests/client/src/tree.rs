@@ -4,12 +4,12 @@
 
 use crate::many::{write_stream, Stream};
 use crate::ops::Args;
-use crate::sha256::Sha256;
 use crate::{quote, sys, unescape, usage, Failure, Outcome};
 use rustix::fd::AsFd;
 use rustix::fs::{
     AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, CWD,
 };
+use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read;
@@ -24,7 +24,7 @@ fn digest(path: &Path) -> Result<String, Failure> {
     loop {
         let n = file.read(&mut buf)?;
         if n == 0 {
-            return Ok(sum.finish());
+            return Ok(format!("{:x}", sum.finalize()));
         }
         sum.update(&buf[..n]);
     }
