@@ -80,6 +80,7 @@
 #include <linux/liveupdate.h>
 #include <linux/liveupdate_session.h>
 #include <linux/lockdep.h>
+#include <linux/memcontrol.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
 #include <linux/string.h>
@@ -225,6 +226,7 @@ int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
 	struct luo_session *session = luo_session_from_user(s);
 	int err;
 
+	guard(mem_cgroup_nowait)();
 	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
 	err = ACQUIRE_ERR(rwsem_read_try, &lock);
 	if (err)
