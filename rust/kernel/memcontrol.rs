@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Limits of memory by cgroup.
+//!
+//! Only what a holder of locks needs: not to wait for them.
+//!
+//! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
+
+use crate::{
+    bindings,
+    types::NotThreadSafe, //
+};
+
+/// While it lives, the current task doesn't wait for the limits of its cgroup
+/// (`mem_cgroup_enter_nowait()`).
+///
+/// For what is above `memory.high` it sleeps afterwards. At `memory.max` an allocation fails after
+/// one round of reclaim, and nobody is killed. Memory is charged as ever.
+///
+/// For who holds what others outside of the cgroup wait for. It nests, in any order.
+///
+/// # Invariants
+///
+/// The thread that made it has called `mem_cgroup_enter_nowait()` once for it.
+#[must_use = "if unused, the task waits as before"]
+pub struct NoWait(NotThreadSafe);
+
+impl NoWait {
+    /// Stops to wait until the value is dropped. In process context.
+    #[inline]
+    pub fn new() -> Self {
+        // SAFETY: It counts in `current`, which nobody else changes.
+        unsafe { bindings::mem_cgroup_enter_nowait() };
+
+        // INVARIANT: It has just been called.
+        Self(NotThreadSafe)
+    }
+}
+
+impl Default for NoWait {
+    #[inline]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for NoWait {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it undoes a call of this thread, which no value can leave.
+        unsafe { bindings::mem_cgroup_exit_nowait() };
+    }
+}
