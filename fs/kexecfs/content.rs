@@ -10,6 +10,7 @@
 
 use crate::{
     domain::Domain,
+    gate::Inside,
     registry::registry,
     sb::KexecFs,
     space::bytes_of,
@@ -24,6 +25,7 @@ use kernel::{
         Path, //
     },
     liveupdate::HeldFile,
+    memcontrol::NoWait,
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -32,7 +34,6 @@ use kernel::{
             Atomic,
             Relaxed, //
         },
-        srcu,
         Arc,
         Mutex, //
     }, //
@@ -186,6 +187,8 @@ impl Content {
     /// domain was discarded; `EIO`; `ENOMEM`.
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         self.domain.alive()?;
+        // A reboot takes the lock as well.
+        let nowait = NoWait::new();
         let mut state = self.state.lock();
         let path = match &state.bytes {
             Bytes::Inner(path) => return Ok(path.clone()),
@@ -199,7 +202,8 @@ impl Content {
             }
             Bytes::HandedOver(_) => {
                 drop(state);
-                let _inside = registry()?.enter()?;
+                drop(nowait);
+                let _inside = registry()?.enter_throttled()?;
 
                 return self.take_over(inode);
             }
@@ -364,7 +368,7 @@ impl Content {
     }
 
     /// Enters the gate for changes, see [`Domain::change`].
-    pub(crate) fn change(&self) -> Result<srcu::Guard<'_>> {
+    pub(crate) fn change(&self) -> Result<Inside<'_>> {
         self.domain.change()
     }
 

@@ -12,14 +12,15 @@ mod states;
 pub(crate) use files::{
     size_of_held,
     Carried,
-    Entry,
-    Preserved,
-    Released, //
+    Entry, //
 };
 
 use crate::{
     failure::Failure,
-    gate::Gate,
+    gate::{
+        Gate,
+        Inside, //
+    },
     handover::{
         Arrived,
         Records, //
@@ -46,6 +47,7 @@ use kernel::{
         IncomingSession,
         OutgoingSession, //
     },
+    memcontrol::NoWait,
     new_condvar,
     new_mutex,
     prelude::*,
@@ -57,7 +59,6 @@ use kernel::{
             Relaxed, //
         },
         poll::PollCondVarBox,
-        srcu,
         Arc,
         CondVar,
         Mutex, //
@@ -398,6 +399,9 @@ impl Domain {
 
     /// The line that `error` shows.
     pub(crate) fn error_line(&self, line: &mut KVVec<u8>) -> Result {
+        // A reboot waits for the lock.
+        let _nowait = NoWait::new();
+
         match &self.table.lock().failure {
             Some(failure) => failure.line(line),
             None => Ok(()),
@@ -458,7 +462,7 @@ impl Domain {
     /// # Errors
     ///
     /// `ESTALE`, `EBUSY` if the domain is prepared.
-    pub(crate) fn change(&self) -> Result<srcu::Guard<'_>> {
+    pub(crate) fn change(&self) -> Result<Inside<'_>> {
         self.alive()?;
         self.changes.enter()
     }

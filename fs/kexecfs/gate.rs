@@ -3,9 +3,11 @@
 //! A gate that operations pass, and that can be shut.
 //!
 //! It is an SRCU read section behind a flag: nobody waits for it to open, and who shuts it waits
-//! until nobody is inside any more.
+//! until nobody is inside any more. So nobody inside waits for the limits of his cgroup, unless
+//! what he does ends when a reboot waits.
 
 use kernel::{
+    memcontrol::NoWait,
     new_srcu,
     prelude::*,
     sync::{
@@ -18,6 +20,12 @@ use kernel::{
         Srcu, //
     },
 };
+
+/// Who is inside a gate.
+pub(crate) struct Inside<'a> {
+    _section: srcu::Guard<'a>,
+    _nowait: NoWait,
+}
 
 /// A gate, open at first.
 #[pin_data]
@@ -40,7 +48,15 @@ impl Gate {
     /// # Errors
     ///
     /// `EBUSY` if it is shut.
-    pub(crate) fn enter(&self) -> Result<srcu::Guard<'_>> {
+    pub(crate) fn enter(&self) -> Result<Inside<'_>> {
+        Ok(Inside {
+            _section: self.enter_throttled()?,
+            _nowait: NoWait::new(),
+        })
+    }
+
+    /// The same for what may take as long as a cgroup likes, but ends when a reboot waits.
+    pub(crate) fn enter_throttled(&self) -> Result<srcu::Guard<'_>> {
         let guard = self.inside.read_lock();
 
         if self.is_shut() {

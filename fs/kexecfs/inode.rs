@@ -57,6 +57,7 @@ use kernel::{
         SuperBlock,
         Unlink,
     },
+    memcontrol::NoWait,
     prelude::*,
     sync::{
         poll::PollTable,
@@ -145,6 +146,9 @@ pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
 
 /// Tells those who watch any domain of a change by a reboot.
 pub(crate) fn tell_watchers() {
+    // Events are charged to the cgroups of who watches.
+    let _nowait = NoWait::new();
+
     KEXECFS.iterate_supers_type(&mut |sb| {
         tell(sb, STATE);
         tell(sb, ERROR);

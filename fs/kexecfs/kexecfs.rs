@@ -3,8 +3,8 @@
 //! kexecfs: a file system that carries open files across kexec.
 //!
 //! Every mount is one preservation domain. `super.rs` mounts it, `inode.rs` makes its tree,
-//! `preserve.rs` takes descriptors and gives them back, `domain.rs` and `domain/` are what all these
-//! act on.
+//! `preserve.rs` takes descriptors and gives them back, `domain.rs` and `domain/` are what all of
+//! these act on.
 //! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
 //! files; `prepare.rs` makes a domain ready for the kexec.
 //! `control.rs` is the machine-wide view.

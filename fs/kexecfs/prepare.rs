@@ -55,6 +55,7 @@ use kernel::{
         HeldFile,
         OutgoingSession, //
     },
+    memcontrol::NoWait,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -410,6 +411,8 @@ impl Domain {
         if sb.is_some() {
             self.tell_nameless(files.named);
         }
+        // A reboot may wait for the lock.
+        let _nowait = NoWait::new();
         let mut op = self.op.lock();
 
         // Who discards it meanwhile takes back what is in `op`.
@@ -554,6 +557,7 @@ impl Domain {
     ///
     /// From then on the domain keeps them, also if it isn't prepared after all.
     fn take_over_restored(&self) -> Result<KVVec<Restored<'_>>, Failure> {
+        let _nowait = NoWait::new();
         let mut op = self.op.lock();
         let mut all = KVVec::new();
         let result = self.restorable()?.into_iter().try_for_each(|entry| {

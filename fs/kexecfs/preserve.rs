@@ -259,7 +259,13 @@ impl FileOperations for FdRestore {
 
 /// Puts the file into the table of the current process.
 fn restore(open: &OpenEntry, control: &LocalFile) -> Result<u32, Failure> {
-    let file = inside(|| open.domain.retrieve(&open.entry))?;
+    let file = {
+        let _inside = registry()?
+            .enter_throttled()
+            .map_err(|e| Failure::new(e, "a reboot is under way"))?;
+
+        open.domain.retrieve(&open.entry)?
+    };
 
     // open(2) doesn't tell a file of O_CLOEXEC: the descriptor that is read from has it.
     let flags = if control.get_close_on_exec() {

@@ -28,7 +28,10 @@ use crate::{
         Line, //
     },
     failure::Failure,
-    gate::Gate,
+    gate::{
+        Gate,
+        Inside, //
+    },
     handover::{
         self,
         Found,
@@ -221,8 +224,18 @@ impl Registry {
     /// # Errors
     ///
     /// `EBUSY` if a reboot is under way.
-    pub(crate) fn enter(&self) -> Result<srcu::Guard<'_>> {
+    pub(crate) fn enter(&self) -> Result<Inside<'_>> {
         self.gate.enter()
+    }
+
+    /// Enters it for a retrieve, which may take as long as the cgroup of the caller likes: LUO ends
+    /// it when a reboot waits.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a reboot is under way.
+    pub(crate) fn enter_throttled(&self) -> Result<srcu::Guard<'_>> {
+        self.gate.enter_throttled()
     }
 
     // Mounts.

@@ -132,7 +132,8 @@ impl Domain {
         Ok(entries)
     }
 
-    // What comes from user space. The caller is inside the gate, but for `make_room`.
+    // What comes from user space. The caller is inside the gate, but for that of
+    // `unreserve`, `make_room` and `fit_room`.
 
     /// Reserves `name` for a file that is to be preserved.
     pub(crate) fn reserve(&self, name: &Name) -> Result<(), Failure> {
