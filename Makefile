@@ -19,17 +19,21 @@ demo: FLAVOR = fast
 demo: kernel	## two services keep their files over a kexec, in a QEMU guest
 	@examples/demo/run
 
+# The first half of the kernel's build is one long chain (Rust's library, bindings, the
+# kernel crate): the other processors build what the tests need beside it.
 test: FLAVOR = debug
-test: kernel	## run all tests in QEMU guests
-	@tests/check $(TESTS)
+test: tree	## run all tests in QEMU guests
+	@nice env --default-signal=INT,QUIT tests/check --tools $(TESTS) & tools=$$!; \
+		scripts/kernel $(FLAVOR); kernel=$$?; \
+		wait $$tools && test $$kernel = 0 && tests/check $(TESTS)
 
 test-posix: FLAVOR = debug
 test-posix: kernel	## run fsx, stress-ng and pjdfstest on data/ (hours; goes on where it stopped)
-	@tests/check -c -j 2 $(TESTS) posix
+	@tests/check -c -p 2 $(TESTS) posix
 
 test-all: FLAVOR = debug
 test-all: kernel	## run all of these and the long ones (hours; goes on where it stopped)
-	@tests/check -c -j 2 $(if $(SHARD),-s $(SHARD)) $(TESTS) kexecfs long posix
+	@tests/check -c -p 2 -j 3 $(if $(SHARD),-s $(SHARD)) $(TESTS) kexecfs long posix
 
 bench-data: FLAVOR = fast
 bench-data: kernel	## what data/ costs against tmpfs, in instructions
