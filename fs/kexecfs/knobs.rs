@@ -38,7 +38,6 @@ mod real {
             kexecfs as abi,
             Vmalloc, //
         },
-        page::PAGE_SIZE,
         prelude::*,
         sync::{
             atomic::{
@@ -49,6 +48,10 @@ mod real {
         },
         uaccess::UserSliceReader, //
     };
+
+    /// Memory that nobody can hand over: x86 keeps the first MiB away from all. (A page beside one
+    /// that was handed over may be so as well.)
+    const FIRMWARE: u64 = 0x1000;
 
     /// A type that no version will use.
     const UNKNOWN: u16 = 0x7f00;
@@ -143,7 +146,7 @@ mod real {
             match number {
                 0 => first = *stream,
                 1 => *stream = first,
-                2 => stream.first += PAGE_SIZE as u64,
+                2 => stream.first = FIRMWARE,
                 3 => stream.first += 8,
                 // The local APIC.
                 4 => stream.first = 0xfee0_0000,
@@ -165,7 +168,7 @@ mod real {
         match knob(|knobs| &knobs.index, 0) {
             2 => root.count = u64::MAX,
             3 => root.seal += 1,
-            4 => root.index.first += PAGE_SIZE as u64,
+            4 => root.index.first = FIRMWARE,
             _ => {}
         }
     }
