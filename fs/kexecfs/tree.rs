@@ -21,6 +21,7 @@ use kernel::{
         RestoredVmalloc, //
     },
     prelude::*,
+    rbtree::RBTree,
     task::{
         Kgid,
         Kuid, //
@@ -178,13 +179,19 @@ impl Index {
 
 /// Whether two of `spans` have the same key.
 fn has_twins<'a>(spans: &[Span], key: impl Fn(&Span) -> Option<(u32, &'a [u8])>) -> Checked<bool> {
-    let mut keys = KVVec::with_capacity(spans.len(), GFP_KERNEL).map_err(no_memory)?;
+    // Not by a sort of `core`: that recurses, as deep as the order of the keys makes it.
+    let mut keys = RBTree::new();
 
     for key in spans.iter().filter_map(key) {
-        keys.push(key, GFP_KERNEL).map_err(no_memory)?;
+        let twin = keys
+            .try_create_and_insert(key, (), GFP_KERNEL)
+            .map_err(|e| ("no memory", e))?;
+
+        if twin.is_some() {
+            return Ok(true);
+        }
     }
-    keys.sort_unstable();
-    Ok(keys.windows(2).any(|pair| pair.first() == pair.last()))
+    Ok(false)
 }
 
 /// What an inode is.
