@@ -56,6 +56,8 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "seal" => seal(&args),
         "seals" => seals(&args),
         "cloexec" => cloexec(&args),
+        "setfl" => setfl(&args),
+        "getfl" => getfl(&args),
         "pipe" => pipe(&args),
         "eventfd" => eventfd(&args),
         "socket" => socket(&args),
@@ -142,10 +144,21 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
     }
 }
 
-/// `memfd FD [SIZE [NAME]]`: an empty file that may be sealed, SIZE bytes long (a hole).
+/// `memfd FD [SIZE [NAME [FLAG,...]]]`: an empty file, SIZE bytes long (a hole). It may be sealed,
+/// unless FLAGs are given: sealing, noexec, exec, none.
 fn memfd(args: &Args<'_>) -> Outcome {
     let name = args.text(2).unwrap_or("kxclient");
-    let owned = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut flags = MemfdFlags::CLOEXEC;
+    for word in args.text(3).unwrap_or("sealing").split(',') {
+        flags |= match word {
+            "sealing" => MemfdFlags::ALLOW_SEALING,
+            "noexec" => MemfdFlags::NOEXEC_SEAL,
+            "exec" => MemfdFlags::EXEC,
+            "none" => MemfdFlags::empty(),
+            _ => return usage(format!("{word}: no such flag")),
+        };
+    }
+    let owned = rustix::fs::memfd_create(name, flags)?;
     if args.0.len() > 1 {
         rustix::fs::ftruncate(&owned, args.number(1)?)?;
     }
@@ -238,12 +251,13 @@ fn pos(args: &Args<'_>) -> Outcome {
     Ok(Some(format!("pos {}: {at}", args.text(0)?)))
 }
 
-const SEALS: [(&str, SealFlags); 5] = [
+const SEALS: [(&str, SealFlags); 6] = [
     ("seal", SealFlags::SEAL),
     ("shrink", SealFlags::SHRINK),
     ("grow", SealFlags::GROW),
     ("write", SealFlags::WRITE),
     ("future-write", SealFlags::FUTURE_WRITE),
+    ("exec", SealFlags::EXEC),
 ];
 
 /// `seal FD shrink,grow,...`
@@ -277,6 +291,36 @@ fn cloexec(args: &Args<'_>) -> Outcome {
     let flags = rustix::io::fcntl_getfd(sys::fd(args.fd(0)?))?;
     let set = flags.contains(rustix::io::FdFlags::CLOEXEC);
     Ok(Some(format!("cloexec: {}", if set { "yes" } else { "no" })))
+}
+
+const STATUS_FLAGS: [(&str, OFlags); 3] = [
+    ("append", OFlags::APPEND),
+    ("nonblock", OFlags::NONBLOCK),
+    ("noatime", OFlags::NOATIME),
+];
+
+/// `setfl FD append,nonblock,...`: by F_SETFL.
+fn setfl(args: &Args<'_>) -> Outcome {
+    let mut set = OFlags::empty();
+    for word in args.text(1)?.split(',') {
+        match STATUS_FLAGS.iter().find(|(name, _)| *name == word) {
+            Some((_, flag)) => set |= *flag,
+            None => return usage(format!("{word}: no such flag")),
+        }
+    }
+    rustix::fs::fcntl_setfl(sys::fd(args.fd(0)?), set)?;
+    Ok(None)
+}
+
+/// `getfl FD`: those of the flags that are set.
+fn getfl(args: &Args<'_>) -> Outcome {
+    let set = rustix::fs::fcntl_getfl(sys::fd(args.fd(0)?))?;
+    let names: Vec<&str> = STATUS_FLAGS
+        .iter()
+        .filter(|(_, flag)| set.contains(*flag))
+        .map(|(name, _)| *name)
+        .collect();
+    Ok(Some(format!("getfl: {}", names.join(","))))
 }
 
 /// `pipe READ WRITE`
