@@ -15,6 +15,7 @@ mod bench;
 mod luo;
 mod many;
 mod mounts;
+mod names;
 mod ops;
 mod soak;
 mod stress;

@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    bench, luo, many, mounts, quote, soak, stress, sys, tree, unescape, usage, watch, Failure,
-    Outcome,
+    bench, luo, many, mounts, names, quote, soak, stress, sys, tree, unescape, usage, watch,
+    Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -72,6 +72,8 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "attributes" => tree::manifest(&args, false),
         "make-tree" => tree::make_tree(&args),
         "small-files" => tree::small_files(&args),
+        "many-names" => names::many_names(&args),
+        "check-names" => names::check_names(&args),
         "utime" => tree::utime(&args),
         "setxattr" => tree::setxattr(&args),
         "getxattr" => tree::getxattr(&args),
