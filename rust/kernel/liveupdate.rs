@@ -40,7 +40,11 @@ use crate::{
     fs::File,
     prelude::*,
     str::BStr,
-    sync::aref::ARef, //
+    sync::aref::ARef,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
 };
 use core::{
     mem::{
@@ -140,6 +144,7 @@ impl HeldFile {
     ///
     /// # Errors
     ///
+    /// - [`EBUSY`] if a reboot waits.
     /// - [`EINTR`] if the caller was killed.
     /// - [`ENOMEM`] if there is no memory.
     /// - Any other error of the handler.
@@ -679,6 +684,20 @@ pub trait RebootNotifier: 'static {
     /// The kexec will not take place, after a [`prepare`](Self::prepare) that succeeded: everything
     /// goes on as before.
     fn abort();
+}
+
+/// Calls `f` with a deadline for the handlers of the files: what it preserves or hands on then ends
+/// with [`EBUSY`].
+///
+/// For [`RebootNotifier::prepare`]; anywhere else there is no deadline.
+pub fn with_reboot_deadline<R>(deadline: Instant<Monotonic>, f: impl FnOnce() -> R) -> R {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::liveupdate_reboot_set_deadline(deadline.as_nanos()) };
+    let ret = f();
+
+    // SAFETY: As above.
+    unsafe { bindings::liveupdate_reboot_set_deadline(i64::MAX) };
+    ret
 }
 
 /// Makes a [`RebootNotifier`] known to LUO.
