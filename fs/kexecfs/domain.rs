@@ -27,7 +27,10 @@ use crate::{
     },
     name::Name,
     options::Options,
-    prepare::HandedOn,
+    prepare::{
+        HandedOn,
+        Large, //
+    },
     sb::KexecFs,
     space::Space,
     state::State,
@@ -109,8 +112,9 @@ pub(crate) struct Op {
     pub(crate) next_token: u64,
     /// How many files of `data/` are in the incoming session.
     pub(crate) unopened: u32,
-    /// Whether a reboot goes on without the domain.
-    left_behind: bool,
+    /// What a prepare held that failed, if what it did was not taken back: a reboot goes on without
+    /// the domain.
+    unfinished: Option<KVVec<Large>>,
 }
 
 /// What the lock `table` guards: all that can be looked at.
@@ -233,6 +237,8 @@ pub(crate) struct Domain {
     claimed: Atomic<bool>,
     /// Set for good once the domain is discarded.
     discarded: Atomic<bool>,
+    /// Whether a reboot goes on without the domain. Cleared under `op`.
+    left_behind: Atomic<bool>,
     /// How often `state` and `error` have changed.
     state_changes: Atomic<u32>,
     error_changes: Atomic<u32>,
@@ -308,7 +314,7 @@ impl Domain {
                         carried_tokens: KVVec::new(),
                         next_token: 0,
                         unopened: 0,
-                        left_behind: false,
+                        unfinished: None,
                     },
                     "Domain::op"
                 ),
@@ -342,6 +348,7 @@ impl Domain {
                 messages <- Ratelimit::new(),
                 claimed: Atomic::new(state != State::Updated),
                 discarded: Atomic::new(false),
+                left_behind: Atomic::new(false),
                 state_changes: Atomic::new(0),
                 error_changes: Atomic::new(0),
             }? Error),

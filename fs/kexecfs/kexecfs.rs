@@ -35,6 +35,7 @@ mod regular;
 mod space;
 mod state;
 mod text;
+mod timeout;
 mod tree;
 
 #[path = "super.rs"]

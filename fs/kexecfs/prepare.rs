@@ -40,6 +40,7 @@ use crate::{
         Event,
         State, //
     },
+    timeout::Timeout,
 };
 use kernel::{
     fs::{
@@ -68,18 +69,9 @@ use kernel::{
         msecs_to_jiffies,
         Delta,
         Instant,
-        Jiffies,
         Monotonic, //
     },
 };
-
-/// How long to wait for a file that somebody writes to.
-pub(crate) enum Patience<'a> {
-    /// Until it comes, or the caller is killed.
-    Endless,
-    /// As long as this lasts.
-    Within(&'a mut Jiffies),
-}
 
 /// How long a reboot waits until it tries to hold a file again.
 const RETRY_MSECS: u32 = 10;
@@ -93,7 +85,7 @@ pub(crate) struct HandedOn {
 }
 
 /// A file whose pages are handed over.
-struct Large {
+pub(crate) struct Large {
     content: Arc<Content>,
     inner: Path,
     name: Option<Name>,
@@ -122,10 +114,12 @@ pub(crate) struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// Decides for each file of `data/`.
-    fn plan(sb: &SuperBlock<KexecFs>, number: u32) -> Result<Self> {
+    fn plan(sb: &SuperBlock<KexecFs>, domain: &Domain, timeout: &Timeout<'_>) -> Result<Self> {
         let mut files = Self::default();
 
-        files.named = walk(sb, number, &mut |visit: Visit<'_>| {
+        files.named = walk(sb, domain.next_walk(), &mut |visit: Visit<'_>| {
+            timeout.check(domain)?;
+
             let inode = visit.dentry.inode().ok_or(EIO)?;
 
             if !visit.first || !inode.mode().is_reg() {
@@ -154,25 +148,26 @@ impl<'a> Files<'a> {
     }
 
     /// Holds all whose pages are handed over.
-    fn hold(&mut self, domain: &'a Domain, patience: &mut Patience<'_>) -> Result<(), Failure> {
+    fn hold(&mut self, domain: &'a Domain, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
         for large in &mut self.large {
-            let held = large
-                .inner
-                .kernel_file_open()
-                .and_then(|file| patience.hold(file))
-                .and_then(|held| patience.populate(held));
+            let held = timeout
+                .check(domain)
+                .and_then(|()| large.inner.kernel_file_open())
+                .and_then(|file| timeout.hold(file))
+                .and_then(|held| timeout.populate(held));
 
             large.held = Some(held.map_err(|e| large.failure(e))?);
         }
         for restored in &mut self.restored {
-            let held = patience
-                .hold(restored.file.clone())
+            let held = timeout
+                .check(domain)
+                .and_then(|()| timeout.hold(restored.file.clone()))
                 .map_err(|e| restored.failure(e))?;
             let counted = restored.entry.counted();
             let mut room = domain
                 .make_room(&held, counted)
                 .map_err(|failure| failure.of_file(&restored.entry.name))?;
-            let held = patience.populate(held).map_err(|e| restored.failure(e))?;
+            let held = timeout.populate(held).map_err(|e| restored.failure(e))?;
 
             domain
                 .fit_room(&mut room, &held, counted)
@@ -183,33 +178,48 @@ impl<'a> Files<'a> {
     }
 }
 
-impl Patience<'_> {
+impl Timeout<'_> {
     /// Waits until a file can be held.
     ///
     /// # Errors
     ///
     /// `EAGAIN` if that takes too long.
     fn hold(&mut self, file: ARef<File>) -> Result<HeldFile> {
-        match self {
-            Patience::Endless => HeldFile::hold(file),
-            Patience::Within(left) => loop {
-                match HeldFile::try_hold(file.clone()) {
-                    Err(e) if e == EAGAIN && **left != 0 => {
-                        fsleep(Delta::from_millis(RETRY_MSECS.into()));
-                        **left = left.saturating_sub(msecs_to_jiffies(RETRY_MSECS).max(1));
-                    }
-                    result => break result,
+        if matches!(self, Timeout::Never) {
+            return HeldFile::hold(file);
+        }
+        loop {
+            match HeldFile::try_hold(file.clone()) {
+                Err(e) if e == EAGAIN && self.left() != 0 => {
+                    fsleep(Delta::from_millis(RETRY_MSECS.into()));
+                    self.set_left(
+                        self.left()
+                            .saturating_sub(msecs_to_jiffies(RETRY_MSECS).max(1)),
+                    );
                 }
-            },
+                result => break result,
+            }
         }
     }
 
-    /// Fills the holes of a held file, where there is time for it.
+    /// Fills the holes of a held file.
+    ///
+    /// # Errors
+    ///
+    /// `ETIME` if that takes too long.
     fn populate(&self, held: HeldFile) -> Result<HeldFile> {
-        if matches!(self, Patience::Endless) {
-            held.populate()?;
-        }
-        Ok(held)
+        let result = match self {
+            Timeout::Never => held.populate(),
+            // Left to when it is preserved.
+            Timeout::ForUsers(_) => Ok(()),
+            Timeout::At(_) => {
+                let _nowait = NoWait::new();
+
+                held.populate()
+            }
+        };
+
+        result.map(|()| held).map_err(|e| self.error(e))
     }
 }
 
@@ -228,6 +238,8 @@ impl Large {
     fn failure(&self, e: Error) -> Failure {
         let reason = if e == EAGAIN {
             "a file in data/ is being written to"
+        } else if e == ENOSPC {
+            "the LUO session can't hold as many files"
         } else {
             "a file in data/ could not be held"
         };
@@ -249,7 +261,7 @@ impl Domain {
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a
         // while for it, and then doesn't take place.
-        let result = self.write_down(Some(sb), &mut Patience::Endless);
+        let result = self.write_down(Some(sb), &mut Timeout::Never);
 
         self.end_preparing(result.is_ok().then_some(State::Prepared));
         self.keep(sb);
@@ -277,23 +289,23 @@ impl Domain {
 
     /// Freezes the domain for a reboot, and prepares it if nobody did.
     ///
-    /// Waits for files that are just being preserved; what is left of `patience` then is for the
-    /// next domain.
+    /// Waits for files that are just being preserved.
     pub(crate) fn freeze(
         &self,
         sb: Option<&SuperBlock<KexecFs>>,
-        patience: &mut Jiffies,
+        mut timeout: Timeout<'_>,
     ) -> Result<(), Failure> {
-        self.settle(patience)?;
+        self.settle(&mut timeout)?;
 
         let before = self.state();
 
         if before == State::Prepared {
-            self.write_times()?;
+            self.write_times(&timeout)
+                .map_err(|failure| timeout.failure(self, failure))?;
             self.set_frozen(before);
             return Ok(());
         }
-        self.write_down(sb, &mut Patience::Within(patience))?;
+        self.write_down(sb, &mut timeout)?;
         self.set_frozen(before);
         Ok(())
     }
@@ -314,12 +326,13 @@ impl Domain {
     }
 
     /// Writes down anew when files of `data/` were modified, which goes on while they are prepared.
-    fn write_times(&self) -> Result<(), Failure> {
+    fn write_times(&self, timeout: &Timeout<'_>) -> Result<(), Failure> {
         let mut op = self.op.lock();
         let op = &mut *op;
         let records = op.records.as_mut().ok_or(EIO)?;
 
         for file in &op.handed_on {
+            timeout.check(self)?;
             if let Some(inner) = &file.inner {
                 let times = inner.times();
 
@@ -376,17 +389,35 @@ impl Domain {
         })
     }
 
-    /// Fixes `data/` and writes the domain down. After an error all is as before.
+    /// Fixes `data/` and writes the domain down. After an error all is as before, unless a reboot
+    /// goes on without the domain: then [`Domain::include`] has to take it back.
     ///
     /// The caller has taken care that nobody else does the same.
-    pub(crate) fn write_down(
+    fn write_down(
         &self,
         sb: Option<&SuperBlock<KexecFs>>,
-        patience: &mut Patience<'_>,
+        timeout: &mut Timeout<'_>,
     ) -> Result<(), Failure> {
+        let mut files = Files::default();
+
         self.changes.shut();
-        self.write_down_fixed(sb, patience)
-            .inspect_err(|_| self.reopen())
+        let result = self.write_down_fixed(sb, timeout, &mut files);
+        let Err(failure) = result else {
+            return Ok(());
+        };
+        let mut op = self.op.lock();
+
+        if timeout.is_left_behind(self) {
+            self.leave_unfinished(&mut op, files.large);
+            return Err(timeout.failure(self, failure));
+        }
+        let undone = self.take_back(&mut op);
+
+        drop(op);
+        // Without the lock: they may be the last references, as those in `files`.
+        drop((undone, files));
+        self.reopen();
+        Err(failure)
     }
 
     /// Makes the plans for the files of `data/` void, and changes possible again.
@@ -395,19 +426,19 @@ impl Domain {
         self.changes.open();
     }
 
-    fn write_down_fixed(
-        &self,
+    fn write_down_fixed<'a>(
+        &'a self,
         sb: Option<&SuperBlock<KexecFs>>,
-        patience: &mut Patience<'_>,
+        timeout: &mut Timeout<'_>,
+        files: &mut Files<'a>,
     ) -> Result<(), Failure> {
         let start = Instant::<Monotonic>::now();
-        let mut files = match sb {
-            Some(sb) => Files::plan(sb, self.next_walk())?,
-            None => Files::default(),
-        };
 
+        if let Some(sb) = sb {
+            *files = Files::plan(sb, self, timeout)?;
+        }
         files.restored = self.take_over_restored()?;
-        files.hold(self, patience)?;
+        files.hold(self, timeout)?;
         if sb.is_some() {
             self.tell_nameless(files.named);
         }
@@ -417,30 +448,20 @@ impl Domain {
 
         // Who discards it meanwhile takes back what is in `op`.
         self.alive()?;
-        let result = self.preserve_all(&mut op, &mut files).and_then(|()| {
-            let records = self.records(&op.carried, sb)?;
-            let records = op.records.insert(records);
+        self.preserve_all(&mut op, files, timeout)?;
+        let records = self.records(&op.carried, sb, timeout)?;
+        let records = op.records.insert(records);
 
-            self.set_written(Some(records.bytes()));
-            if self.messages.ratelimit(c"kexecfs") {
-                pr_info!(
-                    "{}: prepared {} bytes of records in {} us\n",
-                    self.name,
-                    records.bytes(),
-                    start.elapsed().as_micros_ceil()
-                );
-            }
-            Ok(())
-        });
-
-        if result.is_err() {
-            let undone = self.take_back(&mut op);
-
-            drop(op);
-            // Without the lock: they may be the last references, as those in `files`.
-            drop(undone);
+        self.set_written(Some(records.bytes()));
+        if self.messages.ratelimit(c"kexecfs") {
+            pr_info!(
+                "{}: prepared {} bytes of records in {} us\n",
+                self.name,
+                records.bytes(),
+                start.elapsed().as_micros_ceil()
+            );
         }
-        result
+        Ok(())
     }
 
     /// Tells how many files end with this kernel since they have no name.
@@ -456,8 +477,13 @@ impl Domain {
     }
 
     /// Preserves what is held, and hands on what nobody opened or restored.
-    fn preserve_all(&self, op: &mut Op, files: &mut Files<'_>) -> Result<(), Failure> {
-        self.carry_all(op, files)?;
+    fn preserve_all(
+        &self,
+        op: &mut Op,
+        files: &mut Files<'_>,
+        timeout: &Timeout<'_>,
+    ) -> Result<(), Failure> {
+        self.carry_all(op, files, timeout)?;
         if files.large.is_empty() {
             return Ok(());
         }
@@ -467,13 +493,15 @@ impl Domain {
         let session = op.outgoing.as_ref().ok_or(EIO)?;
 
         for large in &mut files.large {
+            timeout.check(self)?;
+
             let held = large.held.take().ok_or(EIO)?;
             let token = op.next_token;
 
             op.next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
             if let Err((held, e)) = session.preserve(held, token) {
                 large.held = Some(held);
-                return Err(large.failure(e));
+                return Err(large.failure(timeout.error(e)));
             }
             op.handed_on.push(
                 HandedOn {
@@ -489,7 +517,12 @@ impl Domain {
     }
 
     /// Hands on what the previous kernel handed over.
-    fn carry_all(&self, op: &mut Op, files: &mut Files<'_>) -> Result<(), Failure> {
+    fn carry_all(
+        &self,
+        op: &mut Op,
+        files: &mut Files<'_>,
+        timeout: &Timeout<'_>,
+    ) -> Result<(), Failure> {
         let entries = self.restorable()?;
         let tree = self.tree();
 
@@ -505,14 +538,15 @@ impl Domain {
         let mut restored = files.restored.iter_mut().peekable();
 
         for entry in entries {
+            timeout.check(self)?;
             op.carried.reserve(1, GFP_KERNEL_ACCOUNT)?;
             let restored = restored.next_if(|restored| Arc::ptr_eq(&restored.entry, &entry));
             let carried = match restored {
-                Some(restored) => self.carry_restored(restored, session)?,
+                Some(restored) => self.carry_restored(restored, session, timeout)?,
                 None => {
                     incoming
                         .carry(entry.token, session)
-                        .map_err(|e| cannot_carry(e).of_file(&entry.name))?;
+                        .map_err(|e| cannot_carry(timeout.error(e)).of_file(&entry.name))?;
                     Carried {
                         size: entry.size,
                         counted: 0,
@@ -524,10 +558,16 @@ impl Domain {
             op.carried.push(carried, GFP_KERNEL_ACCOUNT)?;
         }
         // Contents that LUO lacks stay so: that has been said when they came.
-        let carry = |token| match incoming.carry(token, session) {
-            Ok(()) => Ok(true),
-            Err(e) if e == ENOENT => Ok(false),
-            Err(e) => Err(Failure::new(e, "a file in data/ could not be handed on")),
+        let carry = |token| {
+            timeout.check(self)?;
+            match incoming.carry(token, session) {
+                Ok(()) => Ok(true),
+                Err(e) if e == ENOENT => Ok(false),
+                Err(e) => Err(Failure::new(
+                    timeout.error(e),
+                    "a file in data/ could not be handed on",
+                )),
+            }
         };
 
         for (content, token) in &files.carried {
@@ -609,6 +649,7 @@ impl Domain {
         &self,
         restored: &mut Restored<'_>,
         session: &OutgoingSession,
+        timeout: &Timeout<'_>,
     ) -> Result<Carried, Failure> {
         let entry = &restored.entry;
         let (held, room) = restored.held.take().ok_or(EIO)?;
@@ -623,7 +664,7 @@ impl Domain {
             Err((held, e)) => {
                 // Given up by who called, without the lock: it may wait.
                 restored.held = Some((held, room));
-                Err(restored.failure(e))
+                Err(restored.failure(timeout.error(e)))
             }
         }
     }
@@ -633,6 +674,7 @@ impl Domain {
         &self,
         carried: &[Carried],
         sb: Option<&SuperBlock<KexecFs>>,
+        timeout: &Timeout<'_>,
     ) -> Result<Records, Failure> {
         let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
 
@@ -640,9 +682,11 @@ impl Domain {
             self.write_files(carried, writer)?;
             if let Some(tree) = self.tree() {
                 // Nobody mounted it: as it came.
+                timeout.check(self)?;
                 tree.write(writer)?;
             } else if let Some(sb) = sb {
                 walk(sb, self.next_walk(), &mut |visit| {
+                    timeout.check(self)?;
                     write_name(writer, &visit, &mut page)
                 })?;
             }

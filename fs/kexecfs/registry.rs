@@ -45,7 +45,8 @@ use crate::{
         KexecFs,
         KEXECFS, //
     },
-    state::State, //
+    state::State,
+    timeout::Timeout, //
 };
 use kernel::{
     fs::ActiveSuper,
@@ -75,7 +76,11 @@ use kernel::{
         Mutex,
         SetOnce, //
     },
-    time::msecs_to_jiffies,
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Instant, //
+    },
 };
 
 static REGISTRY: SetOnce<Arc<Registry>> = SetOnce::new();
@@ -89,12 +94,14 @@ pub(crate) fn registry() -> Result<&'static Arc<Registry>> {
     REGISTRY.as_ref().ok_or(ENODEV)
 }
 
-/// How long a reboot waits for files that are just being preserved: in all domains that may refuse
-/// it, and once more in those with `errors=drop`.
-const PATIENCE_MSECS: u32 = 2000;
+/// How long a reboot waits for other users of files: in all domains that may refuse it.
+const TIMEOUT_MSECS: u32 = 2000;
 
-/// What is left of it at least for each of the latter, since another may have used it up.
-const LEAST_PATIENCE_MSECS: u32 = 50;
+/// How long it takes at most for all domains with `errors=drop`, whatever they hold.
+const DROP_TIMEOUT: Delta = Delta::from_millis(2000);
+
+/// What is left of that at least for each of them, since another may have used it up.
+const LEAST_DROP_TIMEOUT: Delta = Delta::from_millis(50);
 
 /// What the registry knows of a domain.
 struct Slot {
@@ -535,9 +542,8 @@ impl Registry {
         let domains = self.domains()?;
         let supers = active_supers()?;
         // The owner of a domain that may be dropped can't use up the time of others.
-        let mut patience = msecs_to_jiffies(PATIENCE_MSECS);
-        let mut patience_for_drop = patience;
-        let least = msecs_to_jiffies(LEAST_PATIENCE_MSECS);
+        let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
+        let mut left_for_drop = DROP_TIMEOUT;
 
         if !handover {
             return self.check_nothing_is_lost(&domains);
@@ -564,15 +570,18 @@ impl Registry {
                     Failure::new(e, "its LUO session can't be had: discard the domain")
                 })
                 .and_then(|()| {
-                    let patience = match domain.options().errors {
-                        Errors::Refuse => &mut patience,
-                        Errors::Drop => {
-                            patience_for_drop = patience_for_drop.max(least);
-                            &mut patience_for_drop
-                        }
-                    };
+                    let sb = sb.map(|sb| &**sb);
 
-                    domain.freeze(sb.map(|sb| &**sb), patience)
+                    if domain.options().errors == Errors::Refuse {
+                        return domain.freeze(sb, Timeout::ForUsers(&mut left));
+                    }
+                    let end = Instant::now() + left_for_drop.max(LEAST_DROP_TIMEOUT);
+                    let result = liveupdate::with_reboot_deadline(end, || {
+                        domain.freeze(sb, Timeout::At(end))
+                    });
+
+                    left_for_drop = end - Instant::now();
+                    result
                 });
 
             match result {
@@ -638,7 +647,7 @@ impl Registry {
         // Without a list of them: no memory is needed to go back.
         for slot in self.domains.lock().values() {
             if let Some(domain) = &slot.domain {
-                domain.take_along();
+                domain.include();
                 domain.thaw();
             }
         }
@@ -755,6 +764,7 @@ impl SessionOwner for Registry {
 
         if domain.options().errors == Errors::Drop {
             registry.root.lock().leave_behind(number);
+            domain.was_excluded();
             leave_behind(domain, failure);
             return true;
         }

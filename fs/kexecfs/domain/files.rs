@@ -274,9 +274,8 @@ impl Domain {
     /// Creates the outgoing session unless there is one.
     pub(crate) fn make_session<'a>(&self, op: &'a mut Op) -> Result<&'a OutgoingSession, Failure> {
         self.alive()?;
-        if op.left_behind {
-            return Err(Failure::new(EBUSY, "a reboot goes on without it"));
-        }
+        self.check_not_left_behind()
+            .map_err(|e| Failure::new(e, "a reboot goes on without it"))?;
         let session = match op.outgoing.take() {
             Some(session) => session,
             None => OutgoingSession::create(self.session.as_c_str())

@@ -4,20 +4,23 @@
 
 use super::{
     files::Slot,
-    Domain, //
+    Domain,
+    Op, //
 };
 use crate::{
     failure::Failure,
     handover::Records,
     options::Errors,
+    prepare::Large,
     state::{
         Event,
         State, //
     },
+    timeout::Timeout, //
 };
 use kernel::{
     prelude::*,
-    time::Jiffies, //
+    sync::atomic::Relaxed, //
 };
 
 impl Domain {
@@ -121,21 +124,21 @@ impl Domain {
         f(self.op.lock().records.as_ref().ok_or(EINVAL)?)
     }
 
-    /// Waits for the files that are being preserved, as long as `patience` lasts.
-    pub(crate) fn settle(&self, patience: &mut Jiffies) -> Result<(), Failure> {
+    /// Waits for the files that are being preserved.
+    pub(crate) fn settle(&self, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
         let mut table = self.table.lock();
 
-        while (table.pending != 0 || table.preparing) && *patience != 0 {
+        while (table.pending != 0 || table.preparing) && timeout.left() != 0 {
             use kernel::sync::CondVarTimeoutResult as Woken;
 
-            *patience = match self
+            match self
                 .settled
-                .wait_interruptible_timeout(&mut table, *patience)
+                .wait_interruptible_timeout(&mut table, timeout.left())
             {
-                Woken::Woken { jiffies } => jiffies,
+                Woken::Woken { jiffies } => timeout.set_left(jiffies),
                 Woken::Signal { .. } => return Err(Failure::new(EINTR, "a signal came")),
-                Woken::Timeout => 0,
-            };
+                Woken::Timeout => timeout.set_left(0),
+            }
         }
         if table.preparing {
             return Err(Failure::new(EBUSY, "it is still being prepared"));
@@ -150,13 +153,34 @@ impl Domain {
         if self.options().errors != Errors::Drop {
             return false;
         }
-        let mut op = self.op.lock();
-
-        op.left_behind = true;
-        if let Some(session) = &op.outgoing {
+        // First: who prepares it just now has the lock, and ends when it sees this.
+        self.left_behind.store(true, Relaxed);
+        if let Some(session) = &self.op.lock().outgoing {
             session.exclude(true);
         }
         true
+    }
+
+    /// Whether a reboot goes on without the domain.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.left_behind.load(Relaxed)
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY` if a reboot goes on without the domain.
+    pub(crate) fn check_not_left_behind(&self) -> Result {
+        if self.is_left_behind() {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Leaves what has been done of a prepare that failed, and the files that it holds, to
+    /// [`Domain::include`]: a reboot that goes on without the domain does not wait for that.
+    pub(crate) fn leave_unfinished(&self, op: &mut Op, held: KVVec<Large>) {
+        self.left_behind.store(true, Relaxed);
+        op.unfinished = Some(held);
     }
 
     /// What the next kernel is told of a domain that is left behind.
@@ -175,14 +199,31 @@ impl Domain {
         })
     }
 
+    /// Notes that LUO goes on without the session of the domain.
+    pub(crate) fn was_excluded(&self) {
+        self.left_behind.store(true, Relaxed);
+    }
+
     /// Undoes [`Domain::leave_behind`], and what LUO left behind.
-    pub(crate) fn take_along(&self) {
+    pub(crate) fn include(&self) {
+        if !self.is_left_behind() {
+            return;
+        }
         let mut op = self.op.lock();
 
-        op.left_behind = false;
+        self.left_behind.store(false, Relaxed);
         if let Some(session) = &op.outgoing {
             session.exclude(false);
         }
+        let Some(held) = op.unfinished.take() else {
+            return;
+        };
+        let undone = self.take_back(&mut op);
+
+        drop(op);
+        // Without the lock: they may be the last references.
+        drop((undone, held));
+        self.reopen();
     }
 
     /// What LUO could not freeze: the preserved file with the given token.
