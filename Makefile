@@ -39,6 +39,10 @@ bench-data: FLAVOR = fast
 bench-data: kernel	## what data/ costs against tmpfs, in instructions
 	@scripts/bench-data $(FLAVOR)
 
+bench-linear: FLAVOR = fast
+bench-linear: kernel	## whether time is linear in the number of files
+	@scripts/bench-linear $(FLAVOR)
+
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
 
@@ -62,5 +66,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all bench-data kernel shell lint tree install-overlay clean distclean
+.PHONY: help demo test test-posix test-all bench-data bench-linear kernel shell lint tree install-overlay clean distclean
 .NOTPARALLEL:

@@ -4,8 +4,9 @@
 //! with -icount shift=0.
 
 use crate::ops::Args;
-use crate::{sys, usage, Failure, Outcome};
-use rustix::fs::{Mode, OFlags, CWD};
+use crate::{luo, sys, usage, Failure, Outcome};
+use rustix::fd::AsRawFd;
+use rustix::fs::{MemfdFlags, Mode, OFlags, CWD};
 use std::path::Path;
 
 const ROUNDS: usize = 5;
@@ -107,4 +108,19 @@ pub fn bench(args: &Args<'_>) -> Outcome {
         all[all.len() / 2]
     });
     Ok(Some(format!("{what} {a} {b} {}", a * 100 / b.max(1))))
+}
+
+/// `luo-preserve-many SESSION COUNT`: preserves COUNT memfds of a page each, under the tokens 0 and on: how
+/// many ticks that took without the making of them, as `preserve COUNT TICKS`.
+pub fn luo_preserve_many(args: &Args<'_>) -> Outcome {
+    let (session, count) = (args.fd(0)?, args.number(1)?);
+    let mut ticks = 0;
+    for token in 0..count {
+        let memfd = rustix::fs::memfd_create("bench", MemfdFlags::CLOEXEC)?;
+        rustix::io::write(&memfd, b"x")?;
+        let begin = sys::ticks();
+        luo::preserve(sys::fd(session), memfd.as_raw_fd(), token)?;
+        ticks += sys::ticks() - begin;
+    }
+    Ok(Some(format!("preserve {count} {ticks}")))
 }

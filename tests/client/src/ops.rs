@@ -131,11 +131,13 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
             Ok(luo::preserve(sys::fd(args.fd(0)?), args.fd(1)?, args.number(2)?).map(|()| None)?)
         }
         "luo-fetch" => luo_fetch(&args),
+        "luo-preserve-many" => bench::luo_preserve_many(&args),
         "luo-finish" => Ok(luo::finish(sys::fd(args.fd(0)?)).map(|()| None)?),
         "luo-name" => Ok(Some(format!(
             "luo-name: {}",
             luo::name(sys::fd(args.fd(0)?))?
         ))),
+        "ticks" => Ok(Some(format!("ticks {}", sys::ticks()))),
         // Under stress
         "stall" => stress::stall(&args),
         "stall-list" => stress::stall_list(&args),
