@@ -227,7 +227,8 @@ impl Content {
             Bytes::HandedOver(unopened) => unopened,
             Bytes::None | Bytes::Packed { .. } => return Err(EIO),
         };
-        let file = op.take_over(unopened.token.ok_or(EIO)?, inode.size())?;
+        let token = unopened.token.ok_or(EIO)?;
+        let file = self.domain.take_over(&mut op, token, inode.size())?;
 
         unopened.token = None;
         let path = Path::of_file(&file);

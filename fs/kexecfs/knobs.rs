@@ -6,8 +6,9 @@
 //! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting.
 //! `unknown` adds a record of an unknown type to each domain, which 1: may be skipped, 2: must be
 //! understood. A `damage` other than 0 is the seed for changes to what is written down of a domain
-//! from then on. `index` damages what the next kexec points at: 1: each of the first domains but
-//! one in a way of its own, 2: the number of domains, 3: the seal, 4: the address of the index.
+//! from then on. With `sizes`, files of `data/` that LUO has are a byte larger in their records.
+//! `index` damages what the next kexec points at: 1: each of the first domains but one in a way of
+//! its own, 2: the number of domains, 3: the seal, 4: the address of the index.
 //! Writing `SEED COUNT` to `fuzz` reads so many damaged streams; the number of those that could be
 //! read is in the log.
 //!
@@ -67,6 +68,8 @@ mod real {
         #[pin]
         damage: File<Atomic<u32>>,
         #[pin]
+        sizes: File<Atomic<u32>>,
+        #[pin]
         index: File<Atomic<u32>>,
         #[pin]
         fuzz: File<()>,
@@ -84,6 +87,7 @@ mod real {
                 minor <- dir.read_write_file(c"minor", number(abi::MINOR.into())),
                 unknown <- dir.read_write_file(c"unknown", number(0)),
                 damage <- dir.read_write_file(c"damage", number(0)),
+                sizes <- dir.read_write_file(c"sizes", number(0)),
                 index <- dir.read_write_file(c"index", number(0)),
                 fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
             }? Error),
@@ -126,6 +130,25 @@ mod real {
 
         if seed != 0 {
             Random::new(seed.into()).change(stream);
+        }
+        if knob(|knobs| &knobs.sizes, 0) != 0 {
+            change_sizes(stream);
+        }
+    }
+
+    /// Adds a byte to the size of each file of `data/` that LUO has.
+    fn change_sizes(mut stream: &mut [u8]) {
+        while let Ok((record, rest)) = abi::Record::mut_from_prefix(stream) {
+            if record.kind == abi::RECORD_INODE {
+                if let Ok((inode, _)) = abi::InodeRecord::mut_from_prefix(rest) {
+                    if inode.flags & abi::INODE_TOKEN != 0 {
+                        inode.size += 1;
+                    }
+                }
+            }
+            let len = (record.len as usize).next_multiple_of(abi::RECORD_ALIGN);
+
+            stream = rest.get_mut(len..).unwrap_or_default();
         }
     }
 

@@ -24,26 +24,30 @@ use kernel::{
     }, //
 };
 
-impl Op {
+impl Domain {
     /// Retrieves a file of `data/` for good.
-    pub(crate) fn take_over(&mut self, token: u64, size: Offset) -> Result<ARef<File>> {
-        let session = self.incoming.as_ref().ok_or(EIO)?;
+    pub(crate) fn take_over(&self, op: &mut Op, token: u64, size: Offset) -> Result<ARef<File>> {
+        let session = op.incoming.as_ref().ok_or(EIO)?;
         // A record without its file is no file that isn't there.
         let file = session
             .retrieve(token)
             .map_err(|e| if e == ENOENT { EIO } else { e })?;
 
         if file.i_size_read() != size {
-            pr_err!("a file in data/ has another size than its record\n");
+            // Each open of it says so.
+            if self.messages.ratelimit(c"kexecfs") {
+                pr_err!(
+                    "{}: a file in data/ has another size than its record\n",
+                    self.name
+                );
+            }
             return Err(EIO);
         }
         session.finish_file(token)?;
-        self.unopened = self.unopened.saturating_sub(1);
+        op.unopened = op.unopened.saturating_sub(1);
         Ok(file)
     }
-}
 
-impl Domain {
     /// Claims the session with the files that were handed over, unless that has been done.
     ///
     /// Files without a record get a name, and records without a file are dropped.
