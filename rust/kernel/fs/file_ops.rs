@@ -69,6 +69,8 @@ pub mod falloc {
 /// The type that implements it stands for the kind and is never made. The operations run in the
 /// context of the process that calls, without locks but for that of the file position in `read` and
 /// `write`.
+///
+/// `fsync()` is `noop_fsync()`: such file systems have no device to write anything back to.
 #[vtable]
 pub trait FileOperations: Sized + 'static {
     /// The file system that the inodes belong to.
@@ -274,11 +276,7 @@ impl<O: FileOperations> VTable<O> {
         } else {
             None
         },
-        fsync: if O::HAS_BACKING {
-            Some(bindings::noop_fsync)
-        } else {
-            None
-        },
+        fsync: Some(bindings::noop_fsync),
         setlease: if O::HAS_BACKING {
             Some(bindings::generic_setlease)
         } else {
