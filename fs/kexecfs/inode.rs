@@ -123,7 +123,6 @@ pub(crate) fn make_tree(
         let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
 
         inode.set_owner(options.uid, options.gid);
-        inode.set_size(entry.size.try_into()?);
         inode.set_inode_ops(InodeOps::file::<Control>());
         inode.set_file_ops(FileOps::new::<FdRestore>());
         fd_restore

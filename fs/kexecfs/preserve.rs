@@ -57,7 +57,7 @@ use kernel::{
     },
 };
 
-/// `fd_preserve`: preserves a descriptor of the writer, lists what is preserved.
+/// `fd_preserve`: preserves a descriptor of the writer, lists what the next kexec hands over.
 pub(crate) struct FdPreserve;
 
 #[vtable]
@@ -79,11 +79,11 @@ impl FileOperations for FdPreserve {
             let _inside = registry()?.enter()?;
 
             open.source.alive()?;
-            open.source.for_each_preserved(|name, preserved| {
+            open.source.for_each_file(|name, compatible, size| {
                 text.extend_from_slice(name.as_bytes(), GFP_KERNEL_ACCOUNT)?;
                 text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
-                text.extend_from_slice(preserved.compatible.as_bytes(), GFP_KERNEL_ACCOUNT)?;
-                append(text, fmt!("\t{}\n", preserved.size))
+                text.extend_from_slice(compatible, GFP_KERNEL_ACCOUNT)?;
+                append(text, fmt!("\t{size}\n"))
             })
         })
     }

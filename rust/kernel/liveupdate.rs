@@ -39,7 +39,6 @@ use crate::{
     },
     fs::File,
     prelude::*,
-    str::BStr,
     sync::aref::ARef,
     time::{
         Instant,
@@ -196,6 +195,17 @@ pub struct Compatible {
 }
 
 impl Compatible {
+    /// Copies a name. LUO's are shorter than `LIVEUPDATE_HNDL_COMPAT_LENGTH`; of another, the
+    /// beginning is taken.
+    fn new(name: &CStr) -> Self {
+        let mut bytes = [0; COMPATIBLE_LENGTH];
+
+        for (to, from) in bytes.iter_mut().zip(name.to_bytes()) {
+            *to = *from;
+        }
+        Self { bytes }
+    }
+
     /// Returns the bytes of the name.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
@@ -482,7 +492,7 @@ impl IncomingSession {
     /// # Errors
     ///
     /// The error that `f` returned.
-    pub fn for_each_file(&self, f: &mut dyn FnMut(u64, &BStr) -> Result) -> Result {
+    pub fn for_each_file(&self, f: &mut dyn FnMut(u64, Compatible) -> Result) -> Result {
         let mut f = f;
 
         // SAFETY: The session is valid by the type invariants. `file_callback` gets a pointer to
@@ -517,12 +527,12 @@ unsafe extern "C" fn file_callback(
     data: *mut c_void,
 ) -> c_int {
     // SAFETY: By the safety requirements.
-    let f = unsafe { &mut *data.cast::<&mut dyn FnMut(u64, &BStr) -> Result>() };
+    let f = unsafe { &mut *data.cast::<&mut dyn FnMut(u64, Compatible) -> Result>() };
     // SAFETY: By the safety requirements.
     let compatible = unsafe { CStr::from_char_ptr(compatible) };
 
     from_result(|| {
-        f(token, BStr::from_bytes(compatible.to_bytes()))?;
+        f(token, Compatible::new(compatible))?;
         Ok(0)
     })
 }

@@ -14,7 +14,10 @@ use kernel::{
         file::Offset,
         File, //
     },
-    liveupdate::IncomingSession,
+    liveupdate::{
+        Compatible,
+        IncomingSession, //
+    },
     prelude::*,
     rbtree::RBTree,
     sync::{
@@ -80,26 +83,28 @@ impl Domain {
             }
             Err(e) => return Err(e),
         };
-        let mut tokens = KVVec::new();
-
-        session.for_each_file(&mut |token, _| Ok(tokens.push(token, GFP_KERNEL)?))?;
         let mut in_tree = RBTree::new();
+        // A token means one file over many kexecs, also one whose contents are lost.
+        let mut last = None;
 
         if let Some(tree) = self.tree() {
             for token in tree.tokens() {
                 in_tree.try_create_and_insert(token, (), GFP_KERNEL)?;
+                last = last.max(Some(token));
             }
         }
         let mut files = KVVec::new();
         let mut unopened = 0;
 
-        for &token in &tokens {
+        session.for_each_file(&mut |token, compatible| {
             if in_tree.remove(&token).is_some() {
                 unopened += 1;
             } else {
-                files.push(token, GFP_KERNEL)?;
+                files.push((token, compatible), GFP_KERNEL)?;
             }
-        }
+            last = last.max(Some(token));
+            Ok(())
+        })?;
         self.check_contents(in_tree);
         let old = core::mem::take(&mut self.table.lock().restorable);
         let there = match self.intersect(&old, &files) {
@@ -112,15 +117,7 @@ impl Domain {
         let mut op = self.op.lock();
 
         op.unopened = unopened;
-
-        // A token means one file over many kexecs, also one whose contents are lost.
-        let tree = self.tree();
-        let recorded = tree.iter().flat_map(|tree| tree.tokens());
-
-        op.next_token = Iterator::chain(recorded, tokens.iter().copied())
-            .max()
-            .and_then(|token| token.checked_add(1))
-            .unwrap_or(0);
+        op.next_token = last.and_then(|token| token.checked_add(1)).unwrap_or(0);
         op.incoming = Some(session);
         self.space.give_bytes(counted(&old));
         self.space.count_bytes(counted(&there));
@@ -140,12 +137,12 @@ impl Domain {
         }
     }
 
-    /// Returns the files that there are: those of `old` that `tokens` has, and a name for each
+    /// Returns the files that there are: those of `old` that `files` has, and a name for each
     /// other.
     fn intersect(
         &self,
         old: &RBTree<Name, Arc<Entry>>,
-        tokens: &[u64],
+        files: &[(u64, Compatible)],
     ) -> Result<RBTree<Name, Arc<Entry>>> {
         let mut by_token = RBTree::new();
         let mut there = RBTree::new();
@@ -153,17 +150,17 @@ impl Domain {
         for entry in old.values() {
             by_token.try_create_and_insert(entry.token, entry.clone(), GFP_KERNEL)?;
         }
-        for &token in tokens {
-            let entry = match by_token.remove(&token) {
-                Some(entry) => entry,
+        for &(token, compatible) in files {
+            let (name, size) = match by_token.remove(&token) {
+                Some(entry) => (entry.name.try_clone()?, entry.size),
                 None => {
                     let name = Name::of_token(token)?;
 
                     pr_warn!("{}: a file without a record is {name}\n", self.name);
-                    Entry::new(name, token, 0)?
+                    (name, 0)
                 }
             };
-            let name = entry.name.try_clone()?;
+            let entry = Entry::new(name.try_clone()?, token, size, Some(compatible))?;
 
             if there
                 .try_create_and_insert(name, entry, GFP_KERNEL)?

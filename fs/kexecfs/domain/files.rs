@@ -51,10 +51,10 @@ use kernel::{
 /// A file that is preserved.
 pub(crate) struct Preserved {
     pub(super) token: u64,
-    pub(crate) size: u64,
+    size: u64,
     /// How many bytes it counts for the domain's limit.
     counted: u64,
-    pub(crate) compatible: Compatible,
+    compatible: Compatible,
 }
 
 /// A name in `fd_preserve`.
@@ -80,6 +80,8 @@ pub(crate) struct Entry {
     pub(crate) name: Name,
     pub(crate) size: u64,
     pub(crate) token: u64,
+    /// Known once the session with the file is claimed, which is before any mount.
+    compatible: Option<Compatible>,
     /// Set once the file is released, by `rm` or `finish`.
     pub(super) released: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
@@ -109,15 +111,28 @@ impl Released {
 }
 
 impl Domain {
-    /// Calls `each` for every preserved file, in the order of their names.
-    pub(crate) fn for_each_preserved(
+    /// Calls `each` for every file that is preserved, or waits in `fd_restore`, with its name, the
+    /// name of LUO's handler and its size, in the order of the names.
+    ///
+    /// There are never both kinds: nothing is preserved before `finish`.
+    pub(crate) fn for_each_file(
         &self,
-        mut each: impl FnMut(&Name, &Preserved) -> Result,
+        mut each: impl FnMut(&Name, &[u8], u64) -> Result,
     ) -> Result {
-        for (name, slot) in &self.table.lock().preserved {
+        let table = self.table.lock();
+
+        for (name, slot) in &table.preserved {
             if let Slot::Done(preserved) = slot {
-                each(name, preserved)?;
+                each(name, preserved.compatible.as_bytes(), preserved.size)?;
             }
+        }
+        for (name, entry) in &table.restorable {
+            let compatible = entry
+                .compatible
+                .as_ref()
+                .map_or(&b"-"[..], Compatible::as_bytes);
+
+            each(name, compatible, entry.size)?;
         }
         Ok(())
     }
@@ -431,11 +446,17 @@ impl Domain {
 }
 
 impl Entry {
-    pub(super) fn new(name: Name, token: u64, size: u64) -> Result<Arc<Self>> {
+    pub(super) fn new(
+        name: Name,
+        token: u64,
+        size: u64,
+        compatible: Option<Compatible>,
+    ) -> Result<Arc<Self>> {
         let entry = pin_init!(Self {
             name,
             size,
             token,
+            compatible,
             released: Atomic::new(false),
             restored: Atomic::new(false),
             kept <- new_spinlock!(None, "Entry::kept"),
