@@ -328,12 +328,15 @@ impl FileOperations for Discard {
         check_subject(file)?;
         let len = from.len();
         let mut buf = [0; COMMAND_MAX];
-        let command = read_command(from, &mut buf)?;
-        let (name, force) = match command.strip_prefix(b"force ") {
-            Some(name) => (name, true),
-            None => (command, false),
+        let command = read_command(from, &mut buf, |command| {
+            match command.strip_prefix(b"force ") {
+                Some(name) => Ok((Name::of_domain(name)?, true)),
+                None => Ok((Name::of_domain(command)?, false)),
+            }
+        })?;
+        let Some((name, force)) = command else {
+            return Ok(len);
         };
-        let name = Name::of_domain(name)?;
 
         registry.discard(&name, force).inspect_err(|&e| {
             let errno = e.name().unwrap_or(c"?");

@@ -333,19 +333,25 @@ pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
     }
 }
 
-/// Reads the one command of a write.
+/// Reads the one command of a write, and lets `parse` make something of it.
+///
+/// `None` is an empty line, or less, which is no command: `printf '5 ram'; echo` writes one.
 ///
 /// # Errors
 ///
-/// `EINVAL` if it is longer than any command, `EFAULT`.
-pub(crate) fn read_command<'a>(
+/// `EINVAL` if it is longer than any command, `EFAULT`, and those of `parse`.
+pub(crate) fn read_command<'a, T>(
     from: &mut UserSliceReader,
     buf: &'a mut [u8; COMMAND_MAX],
-) -> Result<&'a [u8]> {
+    parse: impl FnOnce(&'a [u8]) -> Result<T>,
+) -> Result<Option<T>> {
     let buf = buf.get_mut(..from.len()).ok_or(EINVAL)?;
 
     from.read_slice(buf)?;
-    Ok(command(buf))
+    match command(buf) {
+        [] => Ok(None),
+        command => parse(command).map(Some),
+    }
 }
 
 /// `state`: shows the state, takes events.
@@ -382,17 +388,18 @@ impl FileOperations for StateFile {
     ) -> Result<usize> {
         let len = from.len();
         let mut buf = [0; COMMAND_MAX];
-        let word = read_command(from, &mut buf);
+        let event = read_command(from, &mut buf, Event::from_bytes);
         let domain = &open.source;
-        let result = match (check_subject(file), word.and_then(Event::from_bytes)) {
+        let result = match (check_subject(file), event) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
             (_, Err(e)) => Err(Failure::new(
                 e,
                 "no event, which are: prepare, cancel, finish",
             )),
-            (Ok(()), Ok(Event::Prepare)) => domain.prepare(file.sb()).map(|()| None),
-            (Ok(()), Ok(Event::Cancel)) => inside(|| domain.cancel()).map(|()| None),
-            (Ok(()), Ok(Event::Finish)) => inside(|| domain.finish()).map(Some),
+            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(Some(Event::Prepare))) => domain.prepare(file.sb()).map(|()| None),
+            (Ok(()), Ok(Some(Event::Cancel))) => inside(|| domain.cancel()).map(|()| None),
+            (Ok(()), Ok(Some(Event::Finish))) => inside(|| domain.finish()).map(Some),
         };
         let sb = file.sb();
         let released = result.map_err(|failure| report(sb, failure))?;

@@ -95,13 +95,14 @@ impl FileOperations for FdPreserve {
     ) -> Result<usize> {
         let len = from.len();
         let mut buf = [0; COMMAND_MAX];
-        let command = read_command(from, &mut buf).and_then(fd_and_name);
+        let command = read_command(from, &mut buf, fd_and_name);
         let domain = &open.source;
 
         match (check_subject(file), command) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
             (_, Err(e)) => Err(Failure::new(e, "no command, which is: FD or FD NAME")),
-            (Ok(()), Ok((fd, name))) => {
+            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(Some((fd, name)))) => {
                 preserve(domain, file, fd, &name).map_err(|failure| failure.of_file(&name))
             }
         }
@@ -178,12 +179,13 @@ impl FileOperations for FdUnpreserve {
     ) -> Result<usize> {
         let len = from.len();
         let mut buf = [0; COMMAND_MAX];
-        let name = read_command(from, &mut buf).and_then(Name::of_file);
+        let name = read_command(from, &mut buf, Name::of_file);
 
         match (check_subject(file), name) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
             (_, Err(e)) => Err(Failure::new(e, "no name of a file")),
-            (Ok(()), Ok(name)) => {
+            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(Some(name))) => {
                 inside(|| domain.unpreserve(&name)).map_err(|failure| failure.of_file(&name))
             }
         }

@@ -31,9 +31,9 @@ use kernel::{
 #[pin_data]
 pub(crate) struct OpenText<S> {
     pub(crate) source: S,
-    /// The text as it was when reading began.
+    /// The text as it was when reading began, if it has.
     #[pin]
-    text: Mutex<KVVec<u8>>,
+    text: Mutex<Option<KVVec<u8>>>,
     /// How often the text had changed by then, or when the file was opened.
     seen: Atomic<u32>,
 }
@@ -45,13 +45,13 @@ impl<S> OpenText<S> {
             pin_init!(Self {
                 seen: Atomic::new(changes),
                 source,
-                text <- new_mutex!(KVVec::new(), "OpenText::text"),
+                text <- new_mutex!(None, "OpenText::text"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    /// Reads the text that `make` makes, anew at position 0.
+    /// Reads the text that `make` makes, anew at position 0, and at the first read.
     pub(crate) fn read(
         &self,
         file: &LocalFile,
@@ -60,14 +60,16 @@ impl<S> OpenText<S> {
         make: impl FnOnce(&mut KVVec<u8>) -> Result,
     ) -> Result<usize> {
         check_subject(file)?;
-        if *pos == 0 {
+        if *pos == 0 || self.text.lock().is_none() {
             let mut text = KVVec::new();
 
             make(&mut text)?;
-            *self.text.lock() = text;
+            let old = self.text.lock().replace(text);
+
+            drop(old);
         }
         // Only this open file's own lock is held while the page of the reader may be waited for.
-        to.write_slice_file(&self.text.lock(), pos)
+        to.write_slice_file(self.text.lock().as_deref().unwrap_or_default(), pos)
     }
 
     /// Keeps that the reader has seen the text as it is after `changes` changes.
@@ -76,9 +78,11 @@ impl<S> OpenText<S> {
     }
 
     /// Which events there are, if the text has changed `changes` times so far.
+    ///
+    /// A read never waits: there are programs, as busybox' shell, that ask before they read.
     pub(crate) fn poll(&self, changes: u32) -> u32 {
         if self.seen.load(Relaxed) == changes {
-            0
+            poll::IN
         } else {
             poll::IN | poll::PRI
         }

@@ -12,6 +12,7 @@
 //! and hand a `++` on as `+`.
 
 mod bench;
+mod control;
 mod luo;
 mod many;
 mod mounts;

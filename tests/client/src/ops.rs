@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    bench, luo, many, mounts, names, quote, soak, stress, sys, tree, unescape, usage, watch,
-    Failure, Outcome,
+    bench, control, luo, many, mounts, names, quote, soak, stress, sys, tree, unescape, usage,
+    watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -63,6 +63,11 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "socket" => socket(&args),
         "sendfile" => sendfile(&args),
         "splice" => splice(&args),
+        "fsync" => control::fsync(&args),
+        "readv" => control::readv(&args),
+        "writev" => control::writev(&args),
+        "whole" => control::whole(&args),
+        "write-whole" => control::write_whole(&args),
         "fill" => many::fill(&args),
         "check" => many::check(&args),
         "preserve-many" => many::preserve_many(&args),
