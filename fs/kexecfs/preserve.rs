@@ -204,10 +204,33 @@ pub(crate) struct FdRestore;
 pub(crate) struct OpenEntry {
     domain: Arc<Domain>,
     entry: Arc<Entry>,
-    /// The number of the descriptor, once it is in the reader's table, and a newline. It is kept,
-    /// since a shell reads byte by byte.
+    /// What the last reader got. It is kept, since a shell reads byte by byte.
     #[pin]
-    text: Mutex<KVVec<u8>>,
+    given: Mutex<Option<Given>>,
+}
+
+/// A descriptor that a reader got.
+struct Given {
+    fd: u32,
+    /// The address of its file, which is only compared: no other file has it before the entry is
+    /// released, since LUO or the domain keeps the file until then.
+    file: usize,
+    /// The number and a newline.
+    text: KVVec<u8>,
+}
+
+impl Given {
+    /// Whether the current process has the descriptor. Whoever inherited the open file by a fork()
+    /// may not.
+    fn is_here(&self, control: &OpenFile<'_, KexecFs>) -> bool {
+        control
+            .fget(self.fd)
+            .is_ok_and(|file| address(&file) == self.file)
+    }
+}
+
+fn address(file: &File) -> usize {
+    core::ptr::from_ref(file).addr()
 }
 
 #[vtable]
@@ -224,7 +247,7 @@ impl FileOperations for FdRestore {
             pin_init!(OpenEntry {
                 domain: inode.sb().info().into(),
                 entry: entry.clone(),
-                text <- new_mutex!(KVVec::new(), "OpenEntry::text"),
+                given <- new_mutex!(None, "OpenEntry::given"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -238,29 +261,30 @@ impl FileOperations for FdRestore {
     ) -> Result<usize> {
         check_subject(file)?;
         open.domain.alive()?;
-        let mut text = open.text.lock();
+        let mut given = open.given.lock();
 
-        if text.is_empty() {
-            // No descriptor for who doesn't read its number.
+        if given.is_some() && open.entry.is_released() {
+            return Err(ESTALE);
+        }
+        if !given.as_ref().is_some_and(|given| given.is_here(file)) {
+            // No descriptor for a reader that doesn't get its number.
             if to.is_empty() || *pos != 0 {
                 return Ok(0);
             }
-            let mut number = KVVec::with_capacity(20, GFP_KERNEL_ACCOUNT)?;
-            let fd = restore(&open, file)
+            let new = restore(&open, file)
                 .map_err(|failure| report(file.sb(), failure.of_file(&open.entry.name)))?;
 
-            append(&mut number, fmt!("{fd}\n"))?;
-            *text = number;
+            *given = Some(new);
             succeeded(file.sb());
-        } else if open.entry.is_released() {
-            return Err(ESTALE);
         }
-        to.write_slice_file(&text, pos)
+        let text = given.as_ref().map_or(&[][..], |given| &given.text);
+
+        to.write_slice_file(text, pos)
     }
 }
 
 /// Puts the file into the table of the current process.
-fn restore(open: &OpenEntry, control: &LocalFile) -> Result<u32, Failure> {
+fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Given, Failure> {
     let file = {
         let _inside = registry()?
             .enter_throttled()
@@ -276,5 +300,14 @@ fn restore(open: &OpenEntry, control: &LocalFile) -> Result<u32, Failure> {
         0
     };
 
-    receive_fd(&file, flags).map_err(|e| Failure::new(e, "the descriptor could not be made"))
+    let mut text = KVVec::with_capacity(20, GFP_KERNEL_ACCOUNT)?;
+    let fd = receive_fd(&file, flags)
+        .map_err(|e| Failure::new(e, "the descriptor could not be made"))?;
+
+    append(&mut text, fmt!("{fd}\n"))?;
+    Ok(Given {
+        fd,
+        file: address(&file),
+        text,
+    })
 }
