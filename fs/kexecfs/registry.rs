@@ -57,8 +57,10 @@ use kernel::{
         RebootNotifier,
         SessionOwner, //
     },
+    memcontrol::NoWait,
     new_condvar, new_mutex,
     prelude::*,
+    ratelimit::Ratelimit,
     rbtree::{
         RBTree,
         RBTreeNode, //
@@ -144,6 +146,9 @@ pub(crate) struct Registry {
     /// The domains of the reboot that is under way, in the order of the index.
     #[pin]
     rebooting: Mutex<KVVec<Rebooting>>,
+    /// For messages on domains that are dropped.
+    #[pin]
+    drops: Ratelimit,
     /// How often what `kexecfsctl` shows has changed, and who waits for that.
     changes: Atomic<u32>,
     changed: PollCondVarBox,
@@ -163,6 +168,7 @@ impl Registry {
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
                 left_behind <- new_mutex!(KVVec::new(), "Registry::left_behind"),
                 rebooting <- new_mutex!(KVVec::new(), "Registry::rebooting"),
+                drops <- Ratelimit::new(),
                 changes: Atomic::new(0),
                 changed: PollCondVarBox::new(c"Registry::changed", static_lock_class!())?,
             }? Error),
@@ -397,6 +403,7 @@ impl Registry {
 
             slot.dropping = true;
             drop(domains);
+            self.tell_dropped(&domain);
             if let Err(e) = domain.clear() {
                 pr_err!("{}: could not be dropped: {e:?}\n", domain.name);
             }
@@ -417,6 +424,23 @@ impl Registry {
         }
     }
 
+    /// Says in the log that a domain goes with its last mount, if it holds something.
+    fn tell_dropped(&self, domain: &Domain) {
+        let held = domain.describe(false);
+        // One is `data/` itself.
+        let entries = held.inodes.saturating_sub(1);
+
+        if (held.files != 0 || entries != 0) && self.drops.ratelimit(c"kexecfs") {
+            pr_notice!(
+                "{}: dropped, as it is normal and no longer mounted (preserved files: {}, entries of \
+                 data/: {entries}, bytes: {}): to keep it, prepare it or mount it with persist\n",
+                domain.name,
+                held.files,
+                held.bytes
+            );
+        }
+    }
+
     /// All domains that can be read.
     fn domains(&self) -> Result<KVVec<Arc<Domain>>> {
         let mut all = KVVec::new();
@@ -434,6 +458,9 @@ impl Registry {
     /// Calls `each` for every domain that there is: with its name and what there is to know of it,
     /// or None if it can't be read.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Name, Option<Line>) -> Result) -> Result {
+        // Others wait for the lock: mounts, unmounts and reboots.
+        let _nowait = NoWait::new();
+
         for (name, slot) in self.domains.lock().iter() {
             let line = slot
                 .domain
