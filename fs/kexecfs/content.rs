@@ -9,17 +9,16 @@
 //! Locking: the lock of the contents comes after that of the inode and after `Domain::op`.
 
 use crate::{
+    counted::Counted,
     domain::Domain,
     gate::Inside,
     registry::registry,
     sb::KexecFs,
-    space::bytes_of,
-    tree::Tree, //
+    space::bytes_of, //
 };
 use kernel::{
     fs::{
         file::Offset,
-        shmem_kernel_file_setup,
         BackingFile,
         Inode,
         Path, //
@@ -35,20 +34,19 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     }, //
 };
 
 /// Where the bytes are.
 enum Bytes {
-    /// Nowhere yet: there are none.
-    None,
-    /// In the stream that the previous kernel handed over.
-    Packed { tree: Arc<Tree>, inode: u32 },
+    /// Here: they were handed over in the record of the inode. None in a new file.
+    Packed(KVVec<u8>),
     /// In the incoming session.
     HandedOver(Unopened),
     /// In the inner file.
-    Inner(Path),
+    Inner,
 }
 
 /// How the bytes are handed over by a domain that is prepared, or is just being so.
@@ -96,36 +94,16 @@ impl Drop for Unopened {
     }
 }
 
-/// How many bytes count for the domain's limit. Changed under the lock of the inode.
-struct Counted {
-    domain: Arc<Domain>,
-    bytes: Atomic<u64>,
-}
-
-impl Counted {
-    /// Counts what is there already.
-    fn new(domain: Arc<Domain>, bytes: u64) -> Self {
-        domain.space.count_bytes(bytes);
-        Self {
-            domain,
-            bytes: Atomic::new(bytes),
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.domain.space.give_bytes(self.bytes.load(Relaxed));
-    }
-}
-
 /// The contents of a regular file.
 #[pin_data]
 pub(crate) struct Content {
     domain: Arc<Domain>,
+    /// The inner file, from its first use on. Set under the lock of the state, looked at without it:
+    /// to make it takes as long as the cgroup of who is at it likes.
+    inner: SetOnce<Path>,
     #[pin]
     state: Mutex<State>,
-    counted: Counted,
+    pub(crate) counted: Counted,
     /// The token of the inner file in the outgoing session, and where the record of the inode lies
     /// in the domain's stream. Changed under `Domain::op`.
     pub(crate) token: Atomic<u64>,
@@ -135,17 +113,17 @@ pub(crate) struct Content {
 impl Content {
     /// No contents.
     pub(crate) fn empty(domain: Arc<Domain>) -> Result<Arc<Self>> {
-        Self::with(domain, Bytes::None, 0)
+        Self::with(domain, Bytes::Packed(KVVec::new()), 0)
     }
 
     /// Contents that the previous kernel packed into the record of an inode.
-    pub(crate) fn packed(
-        domain: Arc<Domain>,
-        tree: Arc<Tree>,
-        inode: u32,
-        size: u64,
-    ) -> Result<Arc<Self>> {
-        Self::with(domain, Bytes::Packed { tree, inode }, bytes_of(size, 0))
+    ///
+    /// They are copied, so that the stream of all records need not be kept for one of them.
+    pub(crate) fn packed(domain: Arc<Domain>, contents: &[u8]) -> Result<Arc<Self>> {
+        let mut bytes = KVVec::with_capacity(contents.len(), GFP_KERNEL_ACCOUNT)?;
+
+        bytes.extend_from_slice(contents, GFP_KERNEL_ACCOUNT)?;
+        Self::with(domain, Bytes::Packed(bytes), contents.len() as u64)
     }
 
     /// Contents that wait in the incoming session.
@@ -155,18 +133,19 @@ impl Content {
             token: Some(token),
         };
 
-        Self::with(domain, Bytes::HandedOver(unopened), bytes_of(size, 0))
+        Self::with(domain, Bytes::HandedOver(unopened), size)
     }
 
-    fn with(domain: Arc<Domain>, bytes: Bytes, counted: u64) -> Result<Arc<Self>> {
+    fn with(domain: Arc<Domain>, bytes: Bytes, size: u64) -> Result<Arc<Self>> {
         let state = State {
             bytes,
             way: Way::Open,
             prepare: 0,
         };
         let content = pin_init!(Self {
-            counted: Counted::new(domain.clone(), counted),
+            counted: Counted::new(domain.clone(), bytes_of(size, 0)),
             domain,
+            inner: SetOnce::new(),
             state <- new_mutex!(state, "Content::state"),
             token: Atomic::new(0),
             record: Atomic::new(0),
@@ -187,19 +166,16 @@ impl Content {
     /// domain was discarded; `EIO`; `ENOMEM`.
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         self.domain.alive()?;
+        if let Some(path) = self.inner_if_any() {
+            return Ok(path);
+        }
         // A reboot takes the lock as well.
         let nowait = NoWait::new();
         let mut state = self.state.lock();
         let path = match &state.bytes {
-            Bytes::Inner(path) => return Ok(path.clone()),
-            Bytes::None => Path::of_file(&*shmem_kernel_file_setup(c"kexecfs", 0)?),
-            Bytes::Packed { tree, inode } => {
-                let bytes = tree.contents(*inode).ok_or(EIO)?;
-                let file = shmem_kernel_file_setup(c"kexecfs", 0)?;
-
-                file.kernel_write(bytes, 0)?;
-                Path::of_file(&file)
-            }
+            // Somebody else was faster.
+            Bytes::Inner => return self.inner_if_any().ok_or(EIO),
+            Bytes::Packed(bytes) => Path::shmem_kernel_file(c"kexecfs", bytes)?,
             Bytes::HandedOver(_) => {
                 drop(state);
                 drop(nowait);
@@ -210,8 +186,13 @@ impl Content {
         };
 
         path.set_times(inode.times());
-        state.bytes = Bytes::Inner(path.clone());
+        self.set_inner(&mut state, &path);
         Ok(path)
+    }
+
+    fn set_inner(&self, state: &mut State, path: &Path) {
+        self.inner.populate(path.clone());
+        state.bytes = Bytes::Inner;
     }
 
     /// Retrieves the inner file. The caller is inside the gate.
@@ -221,11 +202,11 @@ impl Content {
         let fixed = self.way(&state) != Way::Open;
         let unopened = match &mut state.bytes {
             // Somebody else was faster.
-            Bytes::Inner(path) => return Ok(path.clone()),
+            Bytes::Inner => return self.inner_if_any().ok_or(EIO),
             // What is written down stays as it is.
             Bytes::HandedOver(_) if fixed => return Err(EBUSY),
             Bytes::HandedOver(unopened) => unopened,
-            Bytes::None | Bytes::Packed { .. } => return Err(EIO),
+            Bytes::Packed(_) => return Err(EIO),
         };
         let token = unopened.token.ok_or(EIO)?;
         let file = self.domain.take_over(&mut op, token, inode.size())?;
@@ -235,16 +216,13 @@ impl Content {
 
         path.set_private();
         path.set_times(inode.times());
-        state.bytes = Bytes::Inner(path.clone());
+        self.set_inner(&mut state, &path);
         Ok(path)
     }
 
-    /// The inner file if there is one already.
+    /// The inner file if there is one already. Takes no lock.
     pub(crate) fn inner_if_any(&self) -> Option<Path> {
-        match &self.state.lock().bytes {
-            Bytes::Inner(path) => Some(path.clone()),
-            _ => None,
-        }
+        self.inner.as_ref().cloned()
     }
 
     /// Calls `open` with the inner file for a file that is opened for writing.
@@ -286,51 +264,6 @@ impl Content {
         open(&path)
     }
 
-    // How much it counts. The lock of the inode is held.
-
-    /// Makes room for the contents to grow to `size` bytes, or for as much of it as there is room
-    /// for. Returns that size.
-    pub(crate) fn grow_up_to(&self, size: u64) -> u64 {
-        let (counted, wanted) = (self.counted.bytes.load(Relaxed), bytes_of(size, 0));
-
-        if wanted <= counted {
-            return size;
-        }
-        let counted = counted + self.domain.space.take_bytes_up_to(wanted - counted);
-
-        self.counted.bytes.store(counted, Relaxed);
-        size.min(counted)
-    }
-
-    /// Makes room for the contents to grow to `size` bytes.
-    ///
-    /// # Errors
-    ///
-    /// `ENOSPC`.
-    pub(crate) fn grow(&self, size: u64) -> Result {
-        let (counted, wanted) = (self.counted.bytes.load(Relaxed), bytes_of(size, 0));
-
-        if wanted > counted {
-            self.domain.space.take_bytes(wanted - counted)?;
-            self.counted.bytes.store(wanted, Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Counts anew, after a change of the inner file.
-    pub(crate) fn count(&self, inner: &Path) {
-        let bytes = bytes_of(size_of(inner), inner.i_blocks());
-        let counted = self.counted.bytes.load(Relaxed);
-
-        self.counted.bytes.store(bytes, Relaxed);
-
-        if bytes > counted {
-            self.domain.space.count_bytes(bytes - counted);
-        } else {
-            self.domain.space.give_bytes(counted - bytes);
-        }
-    }
-
     // What a prepare does. Nobody opens it for writing meanwhile, or makes it anything but `Inner`.
 
     fn way(&self, state: &State) -> Way {
@@ -345,17 +278,18 @@ impl Content {
     pub(crate) fn plan(&self) -> Plan {
         let mut state = self.state.lock();
         let (way, plan) = match &state.bytes {
-            Bytes::None | Bytes::Packed { .. } => (Way::Packed, Plan::Pack),
+            Bytes::Packed(_) => (Way::Packed, Plan::Pack),
             Bytes::HandedOver(unopened) => {
                 (Way::Carried, unopened.token.map_or(Plan::Pack, Plan::Carry))
             }
-            Bytes::Inner(path) => {
-                if size_of(path) <= PAGE_SIZE as u64 && !path.inode_is_open_for_write() {
-                    (Way::Packed, Plan::Pack)
-                } else {
-                    (Way::Held, Plan::Hold(path.clone()))
+            Bytes::Inner => match self.inner_if_any() {
+                Some(path)
+                    if size_of(&path) > PAGE_SIZE as u64 || path.inode_is_open_for_write() =>
+                {
+                    (Way::Held, Plan::Hold(path))
                 }
-            }
+                _ => (Way::Packed, Plan::Pack),
+            },
         };
 
         state.way = way;
@@ -398,10 +332,11 @@ impl Content {
         f: impl FnOnce(&[u8]) -> Result<R>,
     ) -> Result<R> {
         match &self.state.lock().bytes {
-            Bytes::None | Bytes::HandedOver(_) => f(&[]),
-            Bytes::Packed { tree, inode } => f(tree.contents(*inode).ok_or(EIO)?),
-            Bytes::Inner(path) => {
-                let len = usize::try_from(size_of(path))?;
+            Bytes::HandedOver(_) => f(&[]),
+            Bytes::Packed(bytes) => f(bytes),
+            Bytes::Inner => {
+                let path = self.inner_if_any().ok_or(EIO)?;
+                let len = usize::try_from(size_of(&path))?;
                 let buf = buf.get_mut(..len).ok_or(EIO)?;
 
                 if len != 0 && path.kernel_file_open()?.kernel_read(buf, 0)? != len {

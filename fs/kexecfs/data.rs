@@ -7,14 +7,21 @@
 //! they are read and written in `regular.rs`.
 
 use crate::{
-    content::Content,
+    content::{
+        size_of,
+        Content, //
+    },
+    counted::Counted,
     domain::Domain,
     inode::Node,
     name::Name,
     options::Options,
     regular::RegularFile,
     sb::KexecFs,
-    space::bytes_of,
+    space::{
+        bytes_of,
+        bytes_of_link, //
+    },
     tree::{
         Inode as Recorded,
         Kind as RecordedKind,
@@ -64,7 +71,10 @@ pub(crate) const DATA: &CStr = c"data";
 pub(crate) enum Kind {
     Directory,
     File(Arc<Content>),
-    /// A symbolic link, a pipe, a socket or a device node.
+    Link {
+        _counted: Counted,
+    },
+    /// A pipe, a socket or a device node.
     Other,
 }
 
@@ -280,16 +290,14 @@ fn handed_over<'a>(
     let recorded: Recorded<'_> = tree.inode(number).ok_or(EIO)?;
     let kind = match recorded.kind {
         RecordedKind::Directory => Kind::Directory,
-        RecordedKind::Packed(_) => Kind::File(Content::packed(
-            domain.clone(),
-            tree.clone(),
-            number,
-            recorded.size,
-        )?),
+        RecordedKind::Packed(contents) => Kind::File(Content::packed(domain.clone(), contents)?),
         RecordedKind::Token(token) => {
             Kind::File(Content::handed_over(domain.clone(), token, recorded.size)?)
         }
-        RecordedKind::Link(_) | RecordedKind::Special => Kind::Other,
+        RecordedKind::Link(target) => Kind::Link {
+            _counted: Counted::new(domain.clone(), bytes_of_link(target)),
+        },
+        RecordedKind::Special => Kind::Other,
     };
     let mut inode = NewInode::new(sb, recorded.mode, Item::handed_over(domain, kind)?)?;
 
@@ -322,6 +330,7 @@ fn set_regular(inode: &mut NewInode<'_, KexecFs>) {
 
 fn set_link(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> Result {
     inode.set_inode_ops(InodeOps::symlink::<Other>());
+    inode.set_bytes(bytes_of_link(target.to_bytes()).try_into()?);
     inode.set_link(target)
 }
 
@@ -456,7 +465,10 @@ impl InodeOperations for Directory {
     fn symlink(entry: NewEntry<'_, KexecFs>, target: &CStr) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.change()?;
-        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
+        let kind = Kind::Link {
+            _counted: Counted::take(domain.into(), bytes_of_link(target.to_bytes()))?,
+        };
+        let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
 
         set_link(&mut inode, target)?;
         entry.make_persistent(inode)
@@ -578,10 +590,15 @@ impl InodeOperations for Regular {
             let content = content(inode)?;
             let inner = content.inner(inode)?;
 
-            content.grow(size.try_into()?)?;
+            let (before, after) = (size_of(&inner), size.try_into()?);
+
+            content.counted.grow(after)?;
             let result = inner.do_truncate(size);
 
-            content.count(&inner);
+            if result.is_ok() && after <= before {
+                content.counted.deallocate(after, u64::MAX);
+            }
+            content.counted.fit(size_of(&inner));
             result?;
             attr.locked().i_size_write(size);
         }

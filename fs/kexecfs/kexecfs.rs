@@ -19,6 +19,7 @@
 
 mod content;
 mod control;
+mod counted;
 mod data;
 mod domain;
 mod failure;

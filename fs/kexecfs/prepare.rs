@@ -82,6 +82,8 @@ pub(crate) struct HandedOn {
     pub(crate) token: u64,
     /// The inner file, unless what came is handed on as it came.
     pub(crate) inner: Option<Path>,
+    /// What it has in large pages beyond what it counts, which counts as long as it is pinned.
+    pub(crate) excess: u64,
 }
 
 /// A file whose pages are handed over.
@@ -364,6 +366,7 @@ impl Domain {
             content,
             token: op.next_token,
             inner: Some(inner.clone()),
+            excess: 0,
         };
 
         op.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
@@ -503,14 +506,21 @@ impl Domain {
                 large.held = Some(held);
                 return Err(large.failure(timeout.error(e)));
             }
+            // It is full now: all that is pinned is among its blocks.
+            let counted = &large.content.counted;
+            let excess = counted.excess(size_of(&large.inner), large.inner.i_blocks());
+            let room = self.space.take_bytes(excess);
+
             op.handed_on.push(
                 HandedOn {
                     content: large.content.clone(),
                     token,
                     inner: Some(large.inner.clone()),
+                    excess: room.map_or(0, |()| excess),
                 },
                 GFP_KERNEL_ACCOUNT,
             )?;
+            room.map_err(|e| Failure::new(e, "size= leaves no room for the large pages of a file"))?;
             large.content.token.store(token, Relaxed);
         }
         Ok(())
@@ -578,6 +588,7 @@ impl Domain {
                         content: content.clone(),
                         token: *token,
                         inner: None,
+                        excess: 0,
                     },
                     GFP_KERNEL_ACCOUNT,
                 )?;
@@ -701,6 +712,8 @@ impl Domain {
     pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {
         self.space
             .give_bytes(op.carried.iter().map(|carried| carried.counted).sum());
+        self.space
+            .give_bytes(op.handed_on.iter().map(|file| file.excess).sum());
         let undone = op.take_back();
 
         op.records = None;

@@ -103,7 +103,7 @@ impl FileOperations for RegularFile {
         let fixed = make_room(open, kiocb, from)?;
         let result = open.backing.write_iter(from, kiocb);
 
-        open.content.count(&open.inner);
+        open.content.counted.fit(size_of(&open.inner));
         update(&mut locked, &open.inner);
         match result {
             // It was prepared just now, and doesn't grow any more.
@@ -127,14 +127,23 @@ impl FileOperations for RegularFile {
         // Not inside it: memory may take as long as a cgroup likes, and a prepare waits. Once the
         // inner file is held it has the last word.
         drop(open.content.change()?);
-        if mode & falloc::PUNCH_HOLE == 0 {
-            let end = offset.checked_add(len).ok_or(EFBIG)?;
+        let counted = &open.content.counted;
+        let (start, end) = (offset.try_into()?, offset.checked_add(len).ok_or(EFBIG)?);
+        let end = end.try_into()?;
+        let punches = mode & falloc::PUNCH_HOLE != 0;
 
-            open.content.grow(end.try_into()?)?;
+        if !punches {
+            counted.grow(end)?;
         }
         let result = open.backing.vfs_fallocate(mode, offset, len);
 
-        open.content.count(&open.inner);
+        // What fails leaves no blocks behind.
+        if result.is_ok() && punches {
+            counted.deallocate(start, end);
+        } else if result.is_ok() && mode & falloc::KEEP_SIZE != 0 {
+            counted.preallocate(end);
+        }
+        counted.fit(size_of(&open.inner));
         update(&mut locked, &open.inner);
         match result {
             Err(e) if e == EPERM && open.content.is_fixed() => Err(EBUSY),
@@ -163,12 +172,12 @@ fn make_room(
     if end <= size || from.is_empty() {
         return Ok(fixed);
     }
-    let (end, error) = if fixed {
-        (size, EBUSY)
+    let end = if fixed {
+        size
     } else {
-        (open.content.grow_up_to(end).min(end), ENOSPC)
+        open.content.counted.grow_for_write(pos, end)?
     };
-    let len = end.checked_sub(pos).filter(|len| *len != 0).ok_or(error)?;
+    let len = end.checked_sub(pos).filter(|len| *len != 0).ok_or(EBUSY)?;
 
     from.truncate(len.try_into()?);
     Ok(fixed)

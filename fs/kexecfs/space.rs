@@ -13,6 +13,10 @@ use kernel::{
 /// What an entry of `data/` counts of the inode space, as much as on tmpfs.
 const INODE_SPACE: u64 = 1024;
 
+/// Up to which length, the terminating zero included, the target of a symbolic link counts as part
+/// of its entry, as much as on tmpfs (`SHORT_SYMLINK_LEN`).
+const SHORT_SYMLINK_LEN: usize = 128;
+
 /// How much there is and may be.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
@@ -91,10 +95,11 @@ impl Space {
         Ok(Room { space: self, bytes })
     }
 
-    /// Takes as many of `bytes` as there are left.
-    pub(crate) fn take_bytes_up_to(&self, bytes: u64) -> u64 {
+    /// Takes as many of the whole pages of `bytes` as there are left.
+    pub(crate) fn take_pages_up_to(&self, bytes: u64) -> u64 {
         let mut usage = self.usage.lock();
-        let taken = bytes.min(usage.max_bytes.saturating_sub(usage.bytes));
+        let left = usage.max_bytes.saturating_sub(usage.bytes);
+        let taken = bytes.min(left - left % PAGE_SIZE as u64);
 
         usage.bytes += taken;
         taken
@@ -217,6 +222,15 @@ pub(crate) fn bytes_of(size: u64, blocks: u64) -> u64 {
     pages.max(blocks.saturating_mul(512))
 }
 
+/// What a symbolic link to `target` counts: as on tmpfs, a page unless it is short.
+pub(crate) fn bytes_of_link(target: &[u8]) -> u64 {
+    if target.len() < SHORT_SYMLINK_LEN {
+        0
+    } else {
+        PAGE_SIZE as u64
+    }
+}
+
 #[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
 #[kunit_tests(kexecfs_space)]
 mod tests {
@@ -228,5 +242,11 @@ mod tests {
         assert_eq!(bytes_of(1, 0), PAGE_SIZE as u64);
         assert_eq!(bytes_of(1, 16), 8192);
         assert_eq!(bytes_of(u64::MAX, 0), u64::MAX);
+    }
+
+    #[test]
+    fn a_link_counts_a_page_unless_it_is_short() {
+        assert_eq!(bytes_of_link(&[b'x'; 127]), 0);
+        assert_eq!(bytes_of_link(&[b'x'; 128]), PAGE_SIZE as u64);
     }
 }

@@ -5,7 +5,10 @@
 use crate::{
     handover::Writer,
     name::Name,
-    space::bytes_of, //
+    space::{
+        bytes_of,
+        bytes_of_link, //
+    },
 };
 use kernel::{
     alloc::AllocError,
@@ -89,7 +92,10 @@ impl Index {
             return Err(("data/ is no directory", EIO));
         }
         u32::try_from(self.inodes.len()).map_err(|_| ("there are too many inodes", EIO))?;
-        self.bytes = self.bytes.saturating_add(bytes_of(inode.size, 0));
+        self.bytes = self.bytes.saturating_add(match inode.kind {
+            Kind::Link(target) => bytes_of_link(target),
+            _ => bytes_of(inode.size, 0),
+        });
         self.inodes.push(entry, GFP_KERNEL).map_err(no_memory)?;
         Ok(match inode.kind {
             Kind::Token(token) => Some(token),
@@ -359,14 +365,6 @@ impl Tree {
         let entry = self.index.inodes.get(number as usize)?;
 
         Inode::read(self.payload(&entry.span)?).ok()
-    }
-
-    /// The contents of a regular file that lie in the record of its inode.
-    pub(crate) fn contents(&self, number: u32) -> Option<&[u8]> {
-        match self.inode(number)?.kind {
-            Kind::Packed(contents) => Some(contents),
-            _ => None,
-        }
     }
 
     /// The names, each after that of the directory that it is in.

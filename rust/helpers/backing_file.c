@@ -2,6 +2,7 @@
 
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/highmem.h>
 #include <linux/shmem_fs.h>
 #include <linux/uio.h>
 
@@ -31,4 +32,21 @@ rust_helper_shmem_kernel_file_setup_noreserve(const char *name, loff_t size)
 {
 	return shmem_kernel_file_setup(name, size,
 				       mk_vma_flags(VMA_NORESERVE_BIT));
+}
+
+__rust_helper struct page *
+rust_helper_shmem_read_mapping_page(struct address_space *mapping, pgoff_t index)
+{
+	return shmem_read_mapping_page(mapping, index);
+}
+
+__rust_helper void rust_helper_memcpy_to_page(struct page *page, size_t offset,
+					      const char *from, size_t len)
+{
+	memcpy_to_page(page, offset, from, len);
+}
+
+__rust_helper void rust_helper_put_page(struct page *page)
+{
+	put_page(page);
 }

@@ -60,6 +60,8 @@ pub mod poll {
 
 /// Bits of the mode of [`FileOperations::fallocate`].
 pub mod falloc {
+    /// The size of the file stays as it is (`FALLOC_FL_KEEP_SIZE`).
+    pub const KEEP_SIZE: i32 = crate::bindings::FALLOC_FL_KEEP_SIZE as i32;
     /// The space is given back (`FALLOC_FL_PUNCH_HOLE`).
     pub const PUNCH_HOLE: i32 = crate::bindings::FALLOC_FL_PUNCH_HOLE as i32;
 }

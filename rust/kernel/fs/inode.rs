@@ -587,6 +587,12 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         Ok(())
     }
 
+    /// Sets how many bytes it occupies (`inode_set_bytes()`), which are none else.
+    pub fn set_bytes(&mut self, bytes: bindings::loff_t) {
+        // SAFETY: By the type invariant nobody else uses the inode.
+        unsafe { bindings::inode_set_bytes(self.0.as_ptr(), bytes) };
+    }
+
     /// Makes it a special file: a device, a named pipe or a socket (`init_special_inode()`).
     ///
     /// What can be done with the inode has to be set, too, but not with an open file.

@@ -15,6 +15,7 @@ use crate::{
         from_err_ptr,
         to_result, //
     },
+    page::PAGE_SIZE,
     prelude::*,
     sync::aref::ARef, //
 };
@@ -38,6 +39,43 @@ impl Path {
     pub fn of_file(file: &File) -> Self {
         // SAFETY: An open file holds its path, which doesn't change and is positive.
         unsafe { Self::get(&(*file.as_ptr()).__bindgen_anon_1.f_path) }
+    }
+
+    /// Makes an unlinked file of shmem for the kernel's own use, which holds `contents`
+    /// (`shmem_kernel_file_setup()` with `VMA_NORESERVE_BIT`). May sleep.
+    ///
+    /// Security modules aren't asked about it. Its memory is charged to the current task, whose
+    /// `RLIMIT_FSIZE` and signals don't concern it: the contents are copied to the page cache, where
+    /// `kernel_write()` would stop at the limit.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ENFILE`.
+    pub fn shmem_kernel_file(name: &CStr, contents: &[u8]) -> Result<Self> {
+        let size = Offset::try_from(contents.len())?;
+        // SAFETY: The name is valid during the call.
+        let file = from_err_ptr(unsafe {
+            bindings::shmem_kernel_file_setup_noreserve(name.as_char_ptr(), size)
+        })?;
+        let file = NonNull::new(file).ok_or(ENOMEM)?;
+        // SAFETY: The call returned a reference, which is ours, to a file that is in no table of
+        // descriptors. `File` has the layout of `struct file`.
+        let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };
+        // SAFETY: The mapping of an open file doesn't change.
+        let mapping = unsafe { (*file.as_ptr()).f_mapping };
+
+        for (index, bytes) in contents.chunks(PAGE_SIZE).enumerate() {
+            // SAFETY: The mapping is one of shmem, and `file` holds it.
+            let page = from_err_ptr(unsafe { bindings::shmem_read_mapping_page(mapping, index) })?;
+
+            // SAFETY: The page is ours, and nobody else has the file yet. A chunk fits into it.
+            unsafe { bindings::memcpy_to_page(page, 0, bytes.as_ptr().cast(), bytes.len()) };
+            // SAFETY: The page is in the mapping, from which nobody removes it.
+            unsafe { bindings::set_page_dirty(page) };
+            // SAFETY: The reference was returned above, and the page isn't used again.
+            unsafe { bindings::put_page(page) };
+        }
+        Ok(Self::of_file(&file))
     }
 
     /// # Safety
@@ -190,34 +228,4 @@ impl File {
 
         usize::try_from(read).map_err(|_| Error::from_errno(read as c_int))
     }
-
-    /// Writes `buf` at `pos`, and returns how much (`kernel_write()`). May sleep.
-    pub fn kernel_write(&self, buf: &[u8], mut pos: Offset) -> Result<usize> {
-        // SAFETY: The file is valid, and so is the buffer for its length.
-        let written = unsafe {
-            bindings::kernel_write(self.as_ptr(), buf.as_ptr().cast(), buf.len(), &raw mut pos)
-        };
-
-        usize::try_from(written).map_err(|_| Error::from_errno(written as c_int))
-    }
-}
-
-/// Makes an unlinked file of shmem for the kernel's own use, of `size` zeroes
-/// (`shmem_kernel_file_setup()` with `VMA_NORESERVE_BIT`).
-///
-/// Security modules aren't asked about it. Its memory is accounted as it is used.
-///
-/// # Errors
-///
-/// `ENOMEM`, `EINVAL` if `size` is too large.
-pub fn shmem_kernel_file_setup(name: &CStr, size: Offset) -> Result<ARef<File>> {
-    // SAFETY: The name is valid during the call.
-    let file = from_err_ptr(unsafe {
-        bindings::shmem_kernel_file_setup_noreserve(name.as_char_ptr(), size)
-    })?;
-    let file = NonNull::new(file).ok_or(ENOMEM)?;
-
-    // SAFETY: The call returned a reference, which is ours, to a file that is in no table of
-    // descriptors. `File` has the layout of `struct file`.
-    Ok(unsafe { ARef::from_raw(file.cast()) })
 }

@@ -19,6 +19,7 @@ mod mounts;
 mod names;
 mod ops;
 mod soak;
+mod space;
 mod stress;
 mod sys;
 mod tree;

@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    bench, control, luo, many, mounts, names, quote, soak, stress, sys, tree, unescape, usage,
-    watch, Failure, Outcome,
+    bench, control, luo, many, mounts, names, quote, soak, space, stress, sys, tree, unescape,
+    usage, watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -97,6 +97,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "pfns" => tree::pfns(&args),
         "list-changing" => tree::list_changing(&args),
         "statfs" => tree::statfs(&args),
+        "space" => space::space(&args),
         "bench" => bench::bench(&args),
         // The process
         "as" => become_user(&args),

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a file or a symbolic link of `data/` counts for `size=`.
+//!
+//! A file counts its pages up to its end, or up to the end of what was preallocated beyond that, be
+//! they there or not: a prepare fills the holes. So all blocks that it has, and all that it will
+//! have once it is prepared, are among those that count, and they are taken from the domain before
+//! anything is allocated. What an inner file has in large pages beyond that is
+//! [`Counted::excess`].
+
+use crate::{
+    domain::Domain,
+    space::bytes_of, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
+};
+
+/// How many bytes count for the domain's limit, as long as this lives.
+///
+/// Changed under the lock of the inode.
+pub(crate) struct Counted {
+    domain: Arc<Domain>,
+    bytes: Atomic<u64>,
+    /// Up to where blocks may have been preallocated, in whole pages.
+    preallocated: Atomic<u64>,
+}
+
+impl Counted {
+    /// Takes `bytes` of the domain.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are fewer left.
+    pub(crate) fn take(domain: Arc<Domain>, bytes: u64) -> Result<Self> {
+        domain.space.take_bytes(bytes)?;
+        Ok(Self::with(domain, bytes))
+    }
+
+    /// Counts what is there already, whether or not the limit allows for it.
+    pub(crate) fn new(domain: Arc<Domain>, bytes: u64) -> Self {
+        domain.space.count_bytes(bytes);
+        Self::with(domain, bytes)
+    }
+
+    fn with(domain: Arc<Domain>, bytes: u64) -> Self {
+        Self {
+            domain,
+            bytes: Atomic::new(bytes),
+            preallocated: Atomic::new(0),
+        }
+    }
+
+    /// Makes room for a file to grow to `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`.
+    pub(crate) fn grow(&self, size: u64) -> Result {
+        let (counted, wanted) = (self.bytes.load(Relaxed), bytes_of(size, 0));
+
+        if wanted > counted {
+            self.domain.space.take_bytes(wanted - counted)?;
+            self.bytes.store(wanted, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a write from `pos` to `end`, or for as much of it as there is room for.
+    /// Returns where it has to end.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there is none. Nothing is taken then.
+    pub(crate) fn grow_for_write(&self, pos: u64, end: u64) -> Result<u64> {
+        let (counted, wanted) = (self.bytes.load(Relaxed), bytes_of(end, 0));
+
+        if wanted <= counted {
+            return Ok(end);
+        }
+        let taken = self.domain.space.take_pages_up_to(wanted - counted);
+        let end = end.min(counted + taken);
+
+        if end <= pos {
+            self.domain.space.give_bytes(taken);
+            return Err(ENOSPC);
+        }
+        self.bytes.store(counted + taken, Relaxed);
+        Ok(end)
+    }
+
+    /// Notes that blocks have been allocated up to `end`, for which there was room.
+    pub(crate) fn preallocate(&self, end: u64) {
+        let before = self.preallocated.load(Relaxed);
+
+        self.preallocated
+            .store(before.max(bytes_of(end, 0)), Relaxed);
+    }
+
+    /// Notes that whole pages between `start` and `end` have no blocks any more.
+    pub(crate) fn deallocate(&self, start: u64, end: u64) {
+        let before = self.preallocated.load(Relaxed);
+
+        if before <= end {
+            self.preallocated
+                .store(before.min(bytes_of(start, 0)), Relaxed);
+        }
+    }
+
+    /// Gives back what is not needed for a file of `size` bytes.
+    pub(crate) fn fit(&self, size: u64) {
+        let counted = self.bytes.load(Relaxed);
+        let needed = self.needed(size).min(counted);
+
+        self.bytes.store(needed, Relaxed);
+        self.domain.space.give_bytes(counted - needed);
+    }
+
+    /// How many bytes a file of `size` bytes and `blocks` has that do not count: a large page can
+    /// lie across its end.
+    pub(crate) fn excess(&self, size: u64, blocks: u64) -> u64 {
+        bytes_of(0, blocks).saturating_sub(self.needed(size))
+    }
+
+    fn needed(&self, size: u64) -> u64 {
+        bytes_of(size.max(self.preallocated.load(Relaxed)), 0)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.domain.space.give_bytes(self.bytes.load(Relaxed));
+    }
+}
