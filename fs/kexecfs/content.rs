@@ -98,8 +98,8 @@ impl Drop for Unopened {
 #[pin_data]
 pub(crate) struct Content {
     domain: Arc<Domain>,
-    /// The inner file, from its first use on. Set under the lock of the state, looked at without it:
-    /// to make it takes as long as the cgroup of who is at it likes.
+    /// The inner file, from its first use on. Set under the lock of the state, looked at without
+    /// it: to retrieve a large one takes long.
     inner: SetOnce<Path>,
     #[pin]
     state: Mutex<State>,
@@ -128,6 +128,7 @@ impl Content {
 
     /// Contents that wait in the incoming session.
     pub(crate) fn handed_over(domain: Arc<Domain>, token: u64, size: u64) -> Result<Arc<Self>> {
+        domain.expect_unopened()?;
         let unopened = Unopened {
             domain: domain.clone(),
             token: Some(token),
@@ -197,7 +198,7 @@ impl Content {
 
     /// Retrieves the inner file. The caller is inside the gate.
     fn take_over(&self, inode: &Inode<KexecFs>) -> Result<Path> {
-        let mut op = self.domain.op.lock();
+        let mut op = self.domain.lock_op()?;
         let mut state = self.state.lock();
         let fixed = self.way(&state) != Way::Open;
         let unopened = match &mut state.bytes {

@@ -36,6 +36,7 @@ use crate::{
     state::State,
     tree::Tree, //
 };
+use arrival::GivenUp;
 use files::{
     counted,
     Slot, //
@@ -64,7 +65,8 @@ use kernel::{
         poll::PollCondVarBox,
         Arc,
         CondVar,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     },
     task::{
         Kgid,
@@ -73,6 +75,11 @@ use kernel::{
     time::{
         Instant,
         Monotonic, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work, //
     }, //
 };
 
@@ -202,6 +209,10 @@ impl Table {
     }
 }
 
+impl_has_work! {
+    impl HasWork<Self> for Domain { self.give_up_work }
+}
+
 /// A preservation domain.
 #[pin_data]
 pub(crate) struct Domain {
@@ -235,6 +246,11 @@ pub(crate) struct Domain {
     pub(crate) messages: Ratelimit,
     /// Whether the session that was handed over is ours. Changed under `Registry::domains`.
     claimed: Atomic<bool>,
+    /// What has to be released in the incoming session, and who does it.
+    #[pin]
+    given_up: Mutex<GivenUp>,
+    #[pin]
+    give_up_work: Work<Domain>,
     /// Set for good once the domain is discarded.
     discarded: Atomic<bool>,
     /// Whether a reboot goes on without the domain. Cleared under `op`.
@@ -347,6 +363,8 @@ impl Domain {
                 changed,
                 messages <- Ratelimit::new(),
                 claimed: Atomic::new(state != State::Updated),
+                given_up <- new_mutex!(GivenUp::default(), "Domain::given_up"),
+                give_up_work <- new_work!("Domain::give_up_work"),
                 discarded: Atomic::new(false),
                 left_behind: Atomic::new(false),
                 state_changes: Atomic::new(0),
@@ -354,6 +372,16 @@ impl Domain {
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Locks `op` for a system call, unless the caller is killed while it waits: a retrieve is as
+    /// long as its file.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`.
+    pub(crate) fn lock_op(&self) -> Result<MutexGuard<'_, Op>> {
+        self.op.lock_killable()
     }
 
     // What can be looked at.
@@ -530,7 +558,7 @@ impl Domain {
     /// `EBUSY` if they are written down already, `EINVAL` if more files are preserved than
     /// `options` allows.
     pub(crate) fn set_options(&self, options: Options) -> Result {
-        let _op = self.op.lock();
+        let _op = self.lock_op()?;
         let mut table = self.table.lock();
 
         if options == table.options {
@@ -551,7 +579,7 @@ impl Domain {
     ///
     /// `EBUSY` if they are written down already.
     pub(crate) fn change_root(&self, f: impl FnOnce() -> Result<(Kuid, Kgid, u16)>) -> Result {
-        let _op = self.op.lock();
+        let _op = self.lock_op()?;
 
         self.alive()?;
         self.table.lock().changeable()?;

@@ -55,7 +55,7 @@ impl Gate {
         })
     }
 
-    /// The same for what may take as long as a cgroup likes, but ends when a reboot waits.
+    /// The same for what may take long, but ends when a reboot waits.
     pub(crate) fn enter_throttled(&self) -> Result<srcu::Guard<'_>> {
         let guard = self.inside.read_lock();
 

@@ -273,7 +273,7 @@ impl Domain {
     /// The event `cancel`.
     pub(crate) fn cancel(&self) -> Result<(), Failure> {
         let undone = {
-            let mut op = self.op.lock();
+            let mut op = self.lock_op()?;
             let next = self.after(Event::Cancel)?;
             let undone = self.take_back(&mut op);
 
@@ -520,7 +520,7 @@ impl Domain {
                 },
                 GFP_KERNEL_ACCOUNT,
             )?;
-            room.map_err(|e| Failure::new(e, "size= leaves no room for the large pages of a file"))?;
+            room.map_err(|e| Failure::new(e, "size= leaves no room for large pages of a file"))?;
             large.content.token.store(token, Relaxed);
         }
         Ok(())
@@ -648,7 +648,7 @@ impl Domain {
                 return Err(EIO);
             }
         }
-        let file = incoming.retrieve(entry.token)?;
+        let file = self.retrieve_from(incoming, entry.token)?;
 
         incoming.finish_file(entry.token)?;
         entry.keep(file.clone());

@@ -11,6 +11,7 @@
  *   register_late	writing anything registers that
  *   fail_preserve, fail_freeze, fail_retrieve, fail_finish
  *			the errno that the operation returns, 0 for none
+ *   slow_retrieve	how many milliseconds that takes, unless it is cancelled
  *
  * A file holds up to 63 bytes of text. If the text is "after OTHER" the file depends
  * on the one whose text is OTHER: that has to be preserved and frozen before it.
@@ -21,6 +22,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/cleanup.h>
 #include <linux/debugfs.h>
+#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -30,6 +32,7 @@
 #include <linux/liveupdate.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 
@@ -60,6 +63,7 @@ static u32 fail_preserve;
 static u32 fail_freeze;
 static u32 fail_retrieve;
 static u32 fail_finish;
+static u32 slow_retrieve;
 
 static ssize_t kexecfs_test_read(struct file *file, char __user *to, size_t len,
 				 loff_t *pos)
@@ -207,6 +211,16 @@ static int kexecfs_test_retrieve(struct liveupdate_file_op_args *args)
 	struct kexecfs_test_ser *ser;
 	struct file *file;
 
+	for (u32 ms = 0; ms < slow_retrieve; ms += 20) {
+		args->retry = true;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (liveupdate_retrieve_cancelled(args))
+			return -EBUSY;
+		msleep(20);
+	}
+	args->retry = false;
+
 	if (fail_retrieve) {
 		args->retry = true;
 		return -fail_retrieve;
@@ -342,6 +356,7 @@ static int __init kexecfs_test_init(void)
 	debugfs_create_u32("fail_freeze", 0600, dir, &fail_freeze);
 	debugfs_create_u32("fail_retrieve", 0600, dir, &fail_retrieve);
 	debugfs_create_u32("fail_finish", 0600, dir, &fail_finish);
+	debugfs_create_u32("slow_retrieve", 0600, dir, &slow_retrieve);
 	dput(found);
 
 	return 0;

@@ -78,7 +78,7 @@ int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token);
 struct liveupdate_session *liveupdate_session_claim(const char *name);
 void liveupdate_session_unclaim(struct liveupdate_session *s);
 int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
-				struct file **filep);
+				const bool *cancel, struct file **filep);
 int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token);
 int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
 			     struct liveupdate_session *out);
@@ -146,7 +146,8 @@ liveupdate_session_claim(const char *name)
 static inline void liveupdate_session_unclaim(struct liveupdate_session *s) { }
 
 static inline int liveupdate_session_retrieve(struct liveupdate_session *s,
-					      u64 token, struct file **filep)
+					      u64 token, const bool *cancel,
+					      struct file **filep)
 {
 	return -EOPNOTSUPP;
 }

@@ -337,23 +337,24 @@ void liveupdate_session_unclaim(struct liveupdate_session *s)
  * liveupdate_session_retrieve - Get a file that was handed over.
  * @s:     The incoming session, claimed by the caller.
  * @token: The token of the file.
+ * @cancel: If not NULL, a flag that ends the call, with -EBUSY, once it is true.
  * @filep: Where to put the file, with a reference for the caller.
  *
  * A second call gives one more reference of the same file, until it is finished.
  * The session has a reference of its own meanwhile.
  *
- * What the file needs is charged to the caller, and the handler may bind it to the
- * calling process.
+ * What the file needs is charged to the caller, who waits for the memory.high of
+ * his cgroup afterwards, and the handler may bind it to the calling process.
  *
  * Context: May sleep, for as long as the handler needs for a file of that size.
  * Return: 0 on success. Returns a negative errno on failure:
  *         -ENOENT if there is no such file.
- *         -EBUSY in a reboot.
+ *         -EBUSY in a reboot, or if it was cancelled.
  *         Other errors come from the handler. It tells LUO which of them are
  *         final; memfd can be tried again after each but -EIO and -EOPNOTSUPP.
  */
 int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
-				struct file **filep)
+				const bool *cancel, struct file **filep)
 {
 	struct luo_session *session = luo_session_from_user(s);
 	int err;
@@ -364,7 +365,7 @@ int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
 		return err;
 
 	guard(mutex)(&session->mutex);
-	return luo_retrieve_file(&session->file_set, token, filep);
+	return luo_retrieve_file(&session->file_set, token, cancel, filep);
 }
 
 /**

@@ -39,7 +39,10 @@ use crate::{
     },
     fs::File,
     prelude::*,
-    sync::aref::ARef,
+    sync::{
+        aref::ARef,
+        atomic::Atomic, //
+    },
     time::{
         Instant,
         Monotonic, //
@@ -383,20 +386,26 @@ impl IncomingSession {
     /// Returns the file that was preserved under a token.
     ///
     /// The file is made from what was preserved, in the name and at the expense of the caller. If
-    /// it was before, it is the same file again.
+    /// it was before, it is the same file again. It ends early once `cancel` is true.
     ///
     /// # Errors
     ///
     /// - [`ENOENT`] if there is no file of that token.
-    /// - [`EBUSY`] during a reboot.
+    /// - [`EBUSY`] during a reboot, or if it was cancelled.
     /// - Any other error of the handler, which also decides whether it can be tried again. For a
     ///   memfd it can, after everything but [`EIO`] and [`EOPNOTSUPP`]; after [`ENOMEM`] for one.
-    pub fn retrieve(&self, token: u64) -> Result<ARef<File>> {
+    pub fn retrieve(&self, token: u64, cancel: &Atomic<bool>) -> Result<ARef<File>> {
         let mut file = ptr::null_mut();
 
-        // SAFETY: The session is valid by the type invariants, and `file` can be written to.
+        // SAFETY: The session is valid by the type invariants, `cancel` is during the call, which
+        // reads it by READ_ONCE(), and `file` can be written to.
         to_result(unsafe {
-            bindings::liveupdate_session_retrieve(self.0.as_ptr(), token, &raw mut file)
+            bindings::liveupdate_session_retrieve(
+                self.0.as_ptr(),
+                token,
+                cancel.as_ptr(),
+                &raw mut file,
+            )
         })?;
         let file = NonNull::new(file).ok_or(ENOENT)?;
 

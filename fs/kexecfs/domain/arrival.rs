@@ -24,16 +24,53 @@ use kernel::{
         aref::ARef,
         atomic::Relaxed,
         Arc, //
+    },
+    workqueue::{
+        self,
+        WorkItem, //
     }, //
 };
 
+/// Files of `data/` that nobody opened, and nobody will any more.
+#[derive(Default)]
+pub(super) struct GivenUp {
+    /// Their tokens. There is room for all that are unopened.
+    tokens: KVVec<u64>,
+    unopened: usize,
+}
+
+impl WorkItem for Domain {
+    type Pointer = Arc<Domain>;
+
+    fn run(this: Arc<Domain>) {
+        this.release_given_up(&mut this.op.lock());
+    }
+}
+
 impl Domain {
+    /// Retrieves a file, which ends when the domain is discarded.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if the domain is discarded, and those of [`IncomingSession::retrieve`].
+    pub(crate) fn retrieve_from(
+        &self,
+        session: &IncomingSession,
+        token: u64,
+    ) -> Result<ARef<File>> {
+        session.retrieve(token, &self.discarded).map_err(|e| {
+            // That may be why.
+            self.alive().err().unwrap_or(e)
+        })
+    }
+
     /// Retrieves a file of `data/` for good.
     pub(crate) fn take_over(&self, op: &mut Op, token: u64, size: Offset) -> Result<ARef<File>> {
+        self.alive()?;
         let session = op.incoming.as_ref().ok_or(EIO)?;
         // A record without its file is no file that isn't there.
-        let file = session
-            .retrieve(token)
+        let file = self
+            .retrieve_from(session, token)
             .map_err(|e| if e == ENOENT { EIO } else { e })?;
 
         if file.i_size_read() != size {
@@ -175,18 +212,51 @@ impl Domain {
         Ok(there)
     }
 
+    /// Gets ready for a further file of `data/` to be given up, which doesn't fail.
+    pub(crate) fn expect_unopened(&self) -> Result {
+        let mut given_up = self.given_up.lock();
+
+        given_up.unopened += 1;
+        let room = given_up.unopened.saturating_sub(given_up.tokens.len());
+
+        given_up.tokens.reserve(room, GFP_KERNEL_ACCOUNT)?;
+        Ok(())
+    }
+
     /// Gives up a file of `data/` that nobody opened.
     ///
-    /// A superblock that could not be filled gives nothing up: the next one gets it.
-    pub(crate) fn give_up(&self, token: u64) {
+    /// A superblock that could not be filled gives nothing up: the next one gets it. Does not wait
+    /// for who is retrieving another one: a worker comes back to it.
+    pub(crate) fn give_up(self: &Arc<Self>, token: u64) {
         if self.tree().is_some() {
             return;
         }
-        let mut op = self.op.lock();
+        if self
+            .given_up
+            .lock()
+            .tokens
+            .push_within_capacity(token)
+            .is_err()
+        {
+            return;
+        }
+        match self.op.try_lock() {
+            Some(mut op) => self.release_given_up(&mut op),
+            // It may be on its way already.
+            None => drop(workqueue::system_unbound().enqueue(self.clone())),
+        }
+    }
 
-        // If a reboot is under way it ends with this kernel, or at the latest with the domain; if
-        // LUO lacks it, it was never counted.
-        if let Some(session) = &op.incoming {
+    /// Releases the files that have been given up.
+    fn release_given_up(&self, op: &mut Op) {
+        loop {
+            let token = self.given_up.lock().tokens.pop();
+            let (Some(token), Some(session)) = (token, &op.incoming) else {
+                return;
+            };
+
+            // If a reboot is under way it ends with this kernel, or at the latest with the domain;
+            // if LUO lacks it, it was never counted.
             if session.finish_file(token).is_ok() {
                 op.unopened = op.unopened.saturating_sub(1);
             }

@@ -153,7 +153,7 @@ impl Domain {
     /// Reserves `name` for a file that is to be preserved.
     pub(crate) fn reserve(&self, name: &Name) -> Result<(), Failure> {
         let node = RBTreeNode::new(name.try_clone()?, Slot::Pending, GFP_KERNEL_ACCOUNT)?;
-        let _op = self.op.lock();
+        let _op = self.lock_op()?;
         let mut table = self.table.lock();
 
         self.alive()?;
@@ -208,7 +208,7 @@ impl Domain {
         room: Room<'_>,
     ) -> Result<(), Failure> {
         let size = size_of_held(&file);
-        let mut op = self.op.lock();
+        let mut op = self.lock_op()?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
         let result = match self.make_session(&mut op) {
@@ -250,7 +250,7 @@ impl Domain {
 
     /// Takes a preserved file back.
     pub(crate) fn unpreserve(&self, name: &Name) -> Result<(), Failure> {
-        let mut op = self.op.lock();
+        let mut op = self.lock_op()?;
         let token = {
             let table = self.table.lock();
 
@@ -321,7 +321,7 @@ impl Domain {
     ///
     /// Runs in the process that gets it, which is charged for its memory.
     pub(crate) fn retrieve(&self, entry: &Entry) -> Result<ARef<File>, Failure> {
-        let op = self.op.lock();
+        let op = self.lock_op()?;
 
         self.alive()?;
         self.table.lock().touchable(entry)?;
@@ -329,8 +329,8 @@ impl Domain {
             return Ok(file);
         }
         let session = op.incoming.as_ref().ok_or(EIO)?;
-        let file = session
-            .retrieve(entry.token)
+        let file = self
+            .retrieve_from(session, entry.token)
             .map_err(|e| Failure::new(e, "LUO could not retrieve it"))?;
 
         entry.restored.store(true, Relaxed);
@@ -339,7 +339,7 @@ impl Domain {
 
     /// Releases an entry for good.
     pub(crate) fn release_entry(&self, entry: &Entry) -> Result<(), Failure> {
-        let op = self.op.lock();
+        let op = self.lock_op()?;
 
         self.alive()?;
         self.table.lock().touchable(entry)?;
@@ -369,7 +369,7 @@ impl Domain {
     /// its lock as long as it likes.
     pub(crate) fn finish(&self) -> Result<Released, Failure> {
         let released = {
-            let mut op = self.op.lock();
+            let mut op = self.lock_op()?;
             let next = self.after(Event::Finish)?;
 
             self.finish_files(&mut op)?;

@@ -53,7 +53,7 @@ impl Domain {
 
     /// Reserves the domain for who prepares it.
     pub(crate) fn begin_preparing(&self) -> Result<(), Failure> {
-        let _op = self.op.lock();
+        let _op = self.lock_op()?;
 
         self.after(Event::Prepare)?;
         let mut table = self.table.lock();

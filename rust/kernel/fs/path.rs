@@ -45,8 +45,8 @@ impl Path {
     /// (`shmem_kernel_file_setup()` with `VMA_NORESERVE_BIT`). May sleep.
     ///
     /// Security modules aren't asked about it. Its memory is charged to the current task, whose
-    /// `RLIMIT_FSIZE` and signals don't concern it: the contents are copied to the page cache, where
-    /// `kernel_write()` would stop at the limit.
+    /// `RLIMIT_FSIZE` and signals don't concern it: the contents are copied to the page cache,
+    /// where `kernel_write()` would stop at the limit.
     ///
     /// # Errors
     ///
