@@ -57,7 +57,10 @@ use kernel::{
         RebootNotifier,
         SessionOwner, //
     },
-    memcontrol::NoWait,
+    memcontrol::{
+        charge_root,
+        NoWait, //
+    },
     new_condvar, new_mutex,
     prelude::*,
     ratelimit::Ratelimit,
@@ -241,8 +244,7 @@ impl Registry {
         self.gate.enter()
     }
 
-    /// Enters it for a retrieve, which may take as long as the cgroup of the caller likes: LUO ends
-    /// it when a reboot waits.
+    /// Enters it for a retrieve, which may take long: LUO ends it when a reboot waits.
     ///
     /// # Errors
     ///
@@ -432,8 +434,9 @@ impl Registry {
 
         if (held.files != 0 || entries != 0) && self.drops.ratelimit(c"kexecfs") {
             pr_notice!(
-                "{}: dropped, as it is normal and no longer mounted (preserved files: {}, entries of \
-                 data/: {entries}, bytes: {}): to keep it, prepare it or mount it with persist\n",
+                "{}: dropped, as it is normal and no longer mounted (preserved files: {}, entries \
+                 of data/: {entries}, bytes: {}): to keep it, prepare it or mount it with \
+                 persist\n",
                 domain.name,
                 held.files,
                 held.bytes
@@ -834,8 +837,8 @@ impl RebootNotifier for Registry {
         let registry = registry()?;
 
         registry.gate.shut();
-        registry
-            .freeze(handover)
+        // All domains are the business of the machine, not of the cgroup of who reboots it.
+        charge_root(|| registry.freeze(handover))
             .inspect(|()| tell_watchers())
             .inspect_err(|_| registry.thaw())
     }

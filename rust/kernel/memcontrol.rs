@@ -2,7 +2,8 @@
 
 //! Limits of memory by cgroup.
 //!
-//! Only what a holder of locks needs: not to wait for them.
+//! Only what a holder of locks needs, not to wait for them, and what the machine needs that works
+//! for all: not to be bound by those of a task.
 //!
 //! C header: [`include/linux/memcontrol.h`](srctree/include/linux/memcontrol.h)
 
@@ -50,4 +51,19 @@ impl Drop for NoWait {
         // SAFETY: By the type invariant it undoes a call of this thread, which no value can leave.
         unsafe { bindings::mem_cgroup_exit_nowait() };
     }
+}
+
+/// Calls `f`, which allocates for the machine: nothing of it is charged to a cgroup
+/// (`set_active_memcg()` of `root_mem_cgroup`).
+///
+/// For what the current task has nothing to do with, but that it has asked for it. In process
+/// context.
+pub fn charge_root<R>(f: impl FnOnce() -> R) -> R {
+    // SAFETY: The root is there for good.
+    let active = unsafe { bindings::set_active_memcg_root() };
+    let result = f();
+
+    // SAFETY: That was active, and is valid until after this for who made it so.
+    unsafe { bindings::set_active_memcg(active) };
+    result
 }
