@@ -85,6 +85,24 @@ pub fn compare_stream(with: BorrowedFd<'_>, seed: u64, size: u64) -> Result<(), 
     Ok(())
 }
 
+/// `eat FD MIB`: writes to the file until no more than so much memory is free.
+pub fn eat(args: &Args<'_>) -> Outcome {
+    let (to, leave) = (sys::fd(args.fd(0)?), args.number::<u64>(1)? << 10);
+    let chunk = vec![1u8; 1 << 20];
+    loop {
+        let meminfo = std::fs::read_to_string("/proc/meminfo")?;
+        let free = meminfo
+            .lines()
+            .find_map(|line| line.strip_prefix("MemFree:"))
+            .and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        match free {
+            None => return Err(Failure::Wrong("no MemFree".into())),
+            Some(free) if free <= leave => return Ok(None),
+            Some(_) => rustix::io::write(to, &chunk)?,
+        };
+    }
+}
+
 /// `fill FD SEED SIZE`: SIZE bytes made from SEED, from the file's beginning; the position stays.
 pub fn fill(args: &Args<'_>) -> Outcome {
     write_stream(sys::fd(args.fd(0)?), args.number(1)?, args.number(2)?)?;

@@ -70,6 +70,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "write-whole" => control::write_whole(&args),
         "fill" => many::fill(&args),
         "check" => many::check(&args),
+        "eat" => many::eat(&args),
         "preserve-many" => many::preserve_many(&args),
         "verify-many" => many::verify_many(&args),
         // Trees
@@ -149,6 +150,8 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "stall-list" => stress::stall_list(&args),
         "hammer" => stress::hammer(&args),
         "failsweep" => stress::failsweep(&args),
+        "fail-nth" => stress::fail_nth(&args),
+        "exhaust" => stress::exhaust(&args),
         "soak" => soak::soak(&args),
         other => usage(format!("{other}: no such operation")),
     }

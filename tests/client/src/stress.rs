@@ -218,36 +218,74 @@ pub fn hammer(args: &Args<'_>) -> Outcome {
     Ok(Some("hammer: ok".into()))
 }
 
-/// `failsweep OP ARG... [/ UNDO ARG...]`: runs OP with its first, second, ... allocation failing
-/// (/proc/self/fail-nth) until it succeeds without reaching one; only ENOMEM is right. An OP that
-/// succeeded all the same is undone by UNDO, as is the last.
-pub fn failsweep(args: &Args<'_>) -> Outcome {
-    let mut parts = args.0.split(|word| word == "/");
-    let Some((op, words)) = parts.next().and_then(<[String]>::split_first) else {
-        return usage("failsweep OP ARG...");
-    };
-    let undo = parts.next().and_then(<[String]>::split_first);
-    // The file stays open, and is used by system calls that allocate nothing themselves.
-    let nth_file = OpenOptions::new()
+/// The file stays open, and is used by system calls that allocate nothing themselves.
+fn open_fail_nth() -> Result<File, Failure> {
+    Ok(OpenOptions::new()
         .read(true)
         .write(true)
-        .open("/proc/thread-self/fail-nth")?;
+        .open("/proc/thread-self/fail-nth")?)
+}
+
+/// Runs an operation with its `nth` allocation failing; also says whether it came so far.
+fn run_failing(
+    nth_file: &File,
+    nth: u32,
+    op: &str,
+    words: &[String],
+) -> Result<(Outcome, bool), Failure> {
+    let begin = format!("{nth}\n");
+    let mut left = [0u8; 16];
+    rustix::io::pwrite(nth_file, begin.as_bytes(), 0)?;
+    let outcome = ops::run(op, words);
+    let len = rustix::io::pread(nth_file, &mut left[..], 0)?;
+    rustix::io::pwrite(nth_file, b"0\n", 0)?;
+    Ok((outcome, left[..len].trim_ascii() == b"0"))
+}
+
+/// `fail-nth N OP ARG...`: runs OP once with its allocation N failing. Says whether that was
+/// ENOMEM, or ok since OP could do without it or needs fewer.
+pub fn fail_nth(args: &Args<'_>) -> Outcome {
+    let Some((op, words)) = args.0.get(1..).and_then(<[String]>::split_first) else {
+        return usage("fail-nth N OP ARG...");
+    };
+    let (outcome, reached) = run_failing(&open_fail_nth()?, args.number(0)?, op, words)?;
+    match outcome {
+        Ok(_) if reached => Ok(Some("fail-nth: ok without".into())),
+        Ok(_) => Ok(Some("fail-nth: ok".into())),
+        Err(Failure::Errno(Errno::NOMEM)) => Ok(Some("fail-nth: ENOMEM".into())),
+        Err(other) => Err(other),
+    }
+}
+
+/// `failsweep [until=ERRNO] OP ARG... [/ UNDO ARG...]`: runs OP with its first, second, ...
+/// allocation failing (/proc/self/fail-nth) until it succeeds, or fails with ERRNO, without reaching
+/// one; only ENOMEM is right, or ERRNO if it could do without what it did not get. An OP that
+/// succeeded all the same is undone by UNDO, as is the last.
+pub fn failsweep(args: &Args<'_>) -> Outcome {
+    let (until, words) = match args.0.split_first() {
+        Some((word, rest)) if word.starts_with("until=") => (word.strip_prefix("until="), rest),
+        _ => (None, args.0),
+    };
+    let mut parts = words.split(|word| word == "/");
+    let Some((op, words)) = parts.next().and_then(<[String]>::split_first) else {
+        return usage("failsweep [until=ERRNO] OP ARG...");
+    };
+    let undo = parts.next().and_then(<[String]>::split_first);
+    let nth_file = open_fail_nth()?;
     let mut failed = 0;
     for nth in 1..5000 {
-        let begin = format!("{nth}\n");
-        let mut left = [0u8; 16];
-        rustix::io::pwrite(&nth_file, begin.as_bytes(), 0)?;
-        let outcome = ops::run(op, words);
-        let len = rustix::io::pread(&nth_file, &mut left[..], 0)?;
-        rustix::io::pwrite(&nth_file, b"0\n", 0)?;
-        let reached = left[..len].trim_ascii() == b"0";
+        let (outcome, reached) = run_failing(&nth_file, nth, op, words)?;
         match outcome {
+            Ok(_) if until.is_some() => {
+                return Err(Failure::Wrong(format!("no error at allocation {nth}")));
+            }
             Ok(_) => {
                 if let Some((undo, words)) = undo {
                     ops::run(undo, words)?;
                 }
             }
             Err(Failure::Errno(Errno::NOMEM)) => failed += 1,
+            Err(Failure::Errno(e)) if until == Some(&errno_name(e)) => {}
             Err(Failure::Errno(e)) => {
                 return Err(Failure::Wrong(format!(
                     "{} at allocation {nth}",
@@ -257,12 +295,51 @@ pub fn failsweep(args: &Args<'_>) -> Outcome {
             Err(other) => return Err(other),
         }
         if !reached {
-            return if failed == 0 {
-                Err(Failure::Wrong("no allocation was made to fail".into()))
-            } else {
-                Ok(Some(format!("failsweep {op}: only ENOMEM, then ok")))
+            return match (failed, until) {
+                (0, _) => Err(Failure::Wrong("no allocation was made to fail".into())),
+                (_, None) => Ok(Some(format!("failsweep {op}: only ENOMEM, then ok"))),
+                (_, Some(e)) => Ok(Some(format!("failsweep {op}: only ENOMEM, then {e}"))),
             };
         }
     }
     Err(Failure::Wrong("never got through".into()))
+}
+
+/// `exhaust KIND DIR`: makes ever more of KIND in DIR until that fails.
+pub fn exhaust(args: &Args<'_>) -> Outcome {
+    use rustix::fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, XattrFlags, CWD};
+    let (kind, dir) = (args.text(0)?, args.text(1)?);
+    let mode = Mode::from_raw_mode(0o600);
+    let open = |name: &str, flags| fs::open(name, flags | OFlags::CLOEXEC, mode);
+    let create = OFlags::RDWR | OFlags::CREATE;
+    let file = open(&format!("{dir}/file"), create)?;
+    let long = "x".repeat(3000);
+    let mut kept = Vec::new();
+
+    for n in 0u64..20000 {
+        let name = format!("{dir}/{kind}{n}");
+        let result = match kind {
+            "create" => open(&name, create).map(drop),
+            "open" => open(&format!("{dir}/file"), OFlags::RDWR).map(|file| kept.push(file)),
+            "tmpfile" => open(dir, OFlags::RDWR | OFlags::TMPFILE).map(|file| kept.push(file)),
+            "mkdir" => fs::mkdir(&name, mode),
+            "mknod" => fs::mknodat(CWD, &name, FileType::Fifo, mode, 0),
+            "symlink" => fs::symlink(&long, &name),
+            "link" => fs::linkat(CWD, format!("{dir}/file"), CWD, &name, AtFlags::empty()),
+            "xattr" => fs::fsetxattr(
+                &file,
+                format!("user.{n}"),
+                long.as_bytes(),
+                XattrFlags::empty(),
+            ),
+            "write" => rustix::io::pwrite(&file, &[1; 4096], n * 4096).map(drop),
+            "fallocate" => fs::fallocate(&file, FallocateFlags::empty(), n * 65536, 65536),
+            _ => return usage(format!("{kind}: no such kind")),
+        };
+        match result {
+            Ok(()) => {}
+            Err(e) => return Ok(Some(errno_name(e))),
+        }
+    }
+    Ok(Some("no end".into()))
 }
