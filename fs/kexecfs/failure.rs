@@ -30,6 +30,15 @@ impl Failure {
         self
     }
 
+    /// Gives another reason if memory is short: then it is no matter of the file.
+    pub(crate) fn or_no_memory(mut self) -> Self {
+        if self.error == ENOMEM {
+            self.reason = "too little memory is free outside of KHO's scratch areas, \
+                           or the cgroup is full";
+        }
+        self
+    }
+
     /// Appends the line that `error` shows.
     pub(crate) fn line(&self, line: &mut KVVec<u8>) -> Result {
         let errno = self.error.name().map_or(&b"?"[..], |name| name.to_bytes());

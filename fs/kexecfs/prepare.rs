@@ -56,6 +56,7 @@ use kernel::{
         HeldFile,
         OutgoingSession, //
     },
+    memalloc::MayFail,
     memcontrol::NoWait,
     page::PAGE_SIZE,
     prelude::*,
@@ -230,7 +231,7 @@ impl Restored<'_> {
         if e == EAGAIN {
             Failure::new(EBUSY, "it was restored, and is being written to")
         } else {
-            Failure::new(e, "it was restored, and can't be handed on")
+            Failure::new(e, "it was restored, and can't be handed on").or_no_memory()
         }
         .of_file(&self.entry.name)
     }
@@ -245,7 +246,7 @@ impl Large {
         } else {
             "a file in data/ could not be held"
         };
-        let failure = Failure::new(if e == EAGAIN { EBUSY } else { e }, reason);
+        let failure = Failure::new(if e == EAGAIN { EBUSY } else { e }, reason).or_no_memory();
 
         match &self.name {
             Some(name) => failure.of_file(name),
@@ -259,6 +260,9 @@ impl Domain {
 
     /// The event `prepare`.
     pub(crate) fn prepare(&self, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+        // What it takes grows with the domain.
+        let _mayfail = MayFail::new();
+
         inside(|| self.begin_preparing())?;
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a

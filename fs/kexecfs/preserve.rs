@@ -44,6 +44,7 @@ use kernel::{
         OpenFile, //
     },
     liveupdate::HeldFile,
+    memalloc::MayFail,
     new_mutex,
     prelude::*,
     sync::{
@@ -132,6 +133,9 @@ fn preserve(
     if file.f_mode() & (fmode::READ | fmode::WRITE) != fmode::READ | fmode::WRITE {
         return Err(Failure::new(EBADF, "it isn't open for reading and writing"));
     }
+    // The memory that it takes grows with the file.
+    let _mayfail = MayFail::new();
+
     inside(|| domain.reserve(name))?;
 
     // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
@@ -140,7 +144,7 @@ fn preserve(
         let mut room = domain.make_room(&held, 0)?;
 
         held.populate()
-            .map_err(|e| Failure::new(e, "its holes could not be filled"))?;
+            .map_err(|e| Failure::new(e, "its holes could not be filled").or_no_memory())?;
         domain.fit_room(&mut room, &held, 0)?;
         inside(|| domain.preserve(name, held, room))
     });

@@ -57,6 +57,7 @@ use kernel::{
         RebootNotifier,
         SessionOwner, //
     },
+    memalloc::MayFail,
     memcontrol::{
         charge_root,
         NoWait, //
@@ -835,6 +836,7 @@ impl SessionOwner for Registry {
 impl RebootNotifier for Registry {
     fn prepare(handover: bool) -> Result {
         let registry = registry()?;
+        let _mayfail = MayFail::new();
 
         registry.gate.shut();
         // All domains are the business of the machine, not of the cgroup of who reboots it.

@@ -61,6 +61,12 @@
  *     and must not call back. The incoming() of an owner runs under
  *     luo_session_load_mutex and may call everything but liveupdate_load().
  *
+ * Memory:
+ *
+ *   To preserve, to carry and to retrieve a file takes memory by its size. Where there
+ *   is none these fail with -ENOMEM and leave the OOM killer alone. A caller wants to
+ *   do so, too, with what it allocates around them: see memalloc_mayfail_save().
+ *
  * Lifetime:
  *
  *   A session has one user at a time, whose calls with this session must not
@@ -83,6 +89,7 @@
 #include <linux/memcontrol.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
+#include <linux/sched/mm.h>
 #include <linux/string.h>
 #include <uapi/linux/liveupdate.h>
 #include "luo_internal.h"
@@ -227,6 +234,7 @@ int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
 	int err;
 
 	guard(mem_cgroup_nowait)();
+	guard(memalloc_mayfail)();
 	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
 	err = ACQUIRE_ERR(rwsem_read_try, &lock);
 	if (err)
@@ -359,6 +367,7 @@ int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
 	struct luo_session *session = luo_session_from_user(s);
 	int err;
 
+	guard(memalloc_mayfail)();
 	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
 	err = ACQUIRE_ERR(rwsem_read_try, &lock);
 	if (err)
@@ -424,6 +433,7 @@ int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
 	struct luo_session *to = luo_session_from_user(out);
 	int err;
 
+	guard(memalloc_mayfail)();
 	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
 	err = ACQUIRE_ERR(rwsem_read_try, &lock);
 	if (err)

@@ -227,7 +227,7 @@ impl Domain {
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
                 drop(file);
-                return Err(Failure::new(e, "LUO could not preserve it"));
+                return Err(Failure::new(e, "LUO could not preserve it").or_no_memory());
             }
         };
         let counted = room.fill();
