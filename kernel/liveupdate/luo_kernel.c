@@ -480,7 +480,7 @@ int liveupdate_session_finish(struct liveupdate_session *s)
 /**
  * liveupdate_session_finish_but - Release some files of an incoming session.
  * @s:    The incoming session, claimed by the caller.
- * @keep: Says by its token whether a file stays; called more than once for each.
+ * @keep: Says by its token whether a file stays; called once for each, before any goes.
  * @data: For @keep.
  *
  * What liveupdate_session_finish_file() does for one file, for all that @keep does

@@ -469,17 +469,17 @@ impl IncomingSession {
         }
     }
 
-    /// Finishes the files that `keep`, which is called with their tokens, doesn't keep: all of
-    /// them, or after an error none.
+    /// Finishes the files that `keep`, which is called once with the token of each, doesn't keep:
+    /// all of them, or after an error none.
     ///
     /// The session is locked meanwhile: `keep` must not call any method of it or of another
-    /// session, and has to say the same each time.
+    /// session.
     ///
     /// # Errors
     ///
     /// - [`EBUSY`] during a reboot, if a handler is not done with its file yet, or if files that
     ///   are kept may depend on others.
-    pub fn finish_but(&self, keep: &dyn Fn(u64) -> bool) -> Result {
+    pub fn finish_but(&self, keep: &mut dyn FnMut(u64) -> bool) -> Result {
         let mut keep = keep;
 
         // SAFETY: The session is valid by the type invariants. `keep_callback` gets a pointer to
@@ -550,10 +550,11 @@ unsafe extern "C" fn file_callback(
 ///
 /// # Safety
 ///
-/// `data` must be a valid pointer to a reference of the closure for the duration of the call.
+/// `data` must be a valid pointer to a mutable reference of the closure, which nobody else uses,
+/// for the duration of the call.
 unsafe extern "C" fn keep_callback(token: u64, data: *mut c_void) -> bool {
     // SAFETY: By the safety requirements.
-    let keep = unsafe { *data.cast::<&dyn Fn(u64) -> bool>() };
+    let keep = unsafe { &mut *data.cast::<&mut dyn FnMut(u64) -> bool>() };
 
     keep(token)
 }

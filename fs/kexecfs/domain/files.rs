@@ -410,7 +410,7 @@ impl Domain {
             for entry in entries {
                 waiting.try_create_and_insert(entry.token, (), GFP_KERNEL)?;
             }
-            session.finish_but(&|token| waiting.get(&token).is_none())
+            session.finish_but(&mut |token| waiting.get(&token).is_none())
         });
 
         op.incoming = Some(session);
