@@ -16,7 +16,10 @@ use crate::{
     inode::Node,
     name::Name,
     options::Options,
-    regular::RegularFile,
+    regular::{
+        update,
+        RegularFile, //
+    },
     sb::KexecFs,
     space::{
         bytes_of,
@@ -245,10 +248,8 @@ pub(crate) fn make_data(
             })?;
 
             if let Some(first) = dentries.get(name.inode as usize).ok_or(EIO)? {
-                let inode = first.inode().ok_or(EIO)?;
-
-                creating.link(inode)?;
-                item(inode)?.count_link();
+                creating.link(first)?;
+                item(first.inode().ok_or(EIO)?)?.count_link();
                 continue;
             }
             let dentry = creating.make_persistent(handed_over(sb, tree, name.inode)?)?;
@@ -306,6 +307,7 @@ fn handed_over<'a>(
         RecordedKind::Directory => inode.set_offset_dir::<Directory>()?,
         RecordedKind::Packed(_) | RecordedKind::Token(_) => {
             inode.set_size(recorded.size.try_into()?);
+            inode.set_bytes(bytes_of(recorded.size, 0).try_into()?);
             set_regular(&mut inode);
         }
         RecordedKind::Link(target) => {
@@ -313,7 +315,7 @@ fn handed_over<'a>(
 
             buf.extend_from_slice(target, GFP_KERNEL_ACCOUNT)?;
             buf.push(0, GFP_KERNEL_ACCOUNT)?;
-            set_link(
+            set_symlink(
                 &mut inode,
                 CStr::from_bytes_with_nul(&buf).map_err(|_| EIO)?,
             )?;
@@ -328,10 +330,9 @@ fn set_regular(inode: &mut NewInode<'_, KexecFs>) {
     inode.set_file_ops(FileOps::new::<RegularFile>());
 }
 
-fn set_link(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> Result {
-    inode.set_inode_ops(InodeOps::symlink::<Other>());
+fn set_symlink(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> Result {
     inode.set_bytes(bytes_of_link(target.to_bytes()).try_into()?);
-    inode.set_link(target)
+    inode.set_symlink::<Other>(target)
 }
 
 fn set_special(inode: &mut NewInode<'_, KexecFs>, rdev: DevT) -> Result {
@@ -470,14 +471,15 @@ impl InodeOperations for Directory {
         };
         let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
 
-        set_link(&mut inode, target)?;
+        set_symlink(&mut inode, target)?;
         entry.make_persistent(inode)
     }
 
     fn link(link: Link<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = link.dir().sb().info().into();
         let _inside = domain.change()?;
-        let item = item(link.old())?;
+        // Control files stay where they are.
+        let item = item(link.old()).map_err(|_| EPERM)?;
 
         // The first name of a file that was made without one is counted already.
         if link.old().nlink() == 0 {
@@ -559,12 +561,11 @@ impl InodeOperations for Other {
     }
 }
 
-fn set_attributes(mut attr: SetAttr<'_, KexecFs>) -> Result {
+fn set_attributes(attr: SetAttr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = attr.inode().sb().info().into();
     let _inside = domain.change()?;
 
-    attr.prepare()?;
-    attr.copy();
+    attr.prepare()?.copy();
     Ok(())
 }
 
@@ -575,7 +576,7 @@ struct Regular;
 impl InodeOperations for Regular {
     type FileSystem = KexecFs;
 
-    fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = attr.inode().sb().info().into();
 
         // Outside the gate: a retrieve may take as long as the caller's cgroup likes.
@@ -584,7 +585,8 @@ impl InodeOperations for Regular {
         }
         let _inside = domain.change()?;
 
-        attr.prepare()?;
+        let attr = attr.prepare()?;
+
         if let Some(size) = attr.size() {
             let inode = attr.inode();
             let content = content(inode)?;
@@ -599,8 +601,8 @@ impl InodeOperations for Regular {
                 content.counted.deallocate(after, u64::MAX);
             }
             content.counted.fit(size_of(&inner));
+            update(&attr.locked(), &inner);
             result?;
-            attr.locked().i_size_write(size);
         }
         attr.copy();
         if attr.times_set() {

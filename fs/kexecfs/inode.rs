@@ -184,14 +184,14 @@ pub(crate) fn change_owner(
 ) -> Result {
     let owner_stays = (before.uid, before.gid) == (options.uid, options.gid);
     let set_owner = |dentry: &Dentry<KexecFs>| -> Result {
-        let mut inode = dentry.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
+        let inode = dentry.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
 
         inode.set_owner(options.uid, options.gid);
         Ok(())
     };
 
     if before.mode != options.mode {
-        let mut inode = root.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
+        let inode = root.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
 
         inode.set_mode(Mode::dir(options.mode));
     }
@@ -223,10 +223,10 @@ struct Root;
 impl InodeOperations for Root {
     type FileSystem = KexecFs;
 
-    fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         let inside = registry()?.enter()?;
+        let attr = attr.prepare()?;
 
-        attr.prepare()?;
         attr.dentry().sb().info().change_root(|| {
             attr.copy();
             let inode = attr.dentry().inode().ok_or(ENOENT)?;
@@ -282,8 +282,7 @@ impl InodeOperations for RestoreDir {
 /// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
 pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
     attr.ignore_size();
-    attr.prepare()?;
-    attr.copy();
+    attr.prepare()?.copy();
     Ok(())
 }
 

@@ -30,7 +30,8 @@ use kernel::{
         Inode,
         Kiocb,
         LockedInode,
-        Path, //
+        Path,
+        SpliceWrite, //
     },
     iov::{
         IovIterDest,
@@ -95,38 +96,64 @@ impl FileOperations for RegularFile {
         let open = kiocb.file();
 
         open.content.alive()?;
-        let mut locked = if kiocb.ki_flags() & flags::NOWAIT != 0 {
+        let locked = if kiocb.ki_flags() & flags::NOWAIT != 0 {
             inode.try_lock().ok_or(EAGAIN)?
         } else {
             inode.lock()
         };
-        let fixed = make_room(open, kiocb, from)?;
-        let result = open.backing.write_iter(from, kiocb);
+        let pos = if kiocb.ki_flags() & flags::APPEND != 0 {
+            open.inner.i_size_read()
+        } else {
+            kiocb.ki_pos()
+        };
 
-        open.content.counted.fit(size_of(&open.inner));
-        update(&mut locked, &open.inner);
-        match result {
-            // It was prepared just now, and doesn't grow any more.
-            Err(e) if e == EPERM && !fixed && open.content.is_fixed() => {
-                make_room(open, kiocb, from)?;
-                open.backing.write_iter(from, kiocb)
+        write(open, &locked, |room| {
+            from.truncate(room(pos, from.len())?);
+            open.backing.write_iter(from, kiocb, &locked)
+        })
+    }
+
+    fn splice_write(
+        open: &OpenRegular,
+        inode: &Inode<KexecFs>,
+        splice: &mut SpliceWrite<'_, KexecFs>,
+    ) -> Result<usize> {
+        open.content.alive()?;
+        loop {
+            // Not under the lock of the inode: others want it while a writer of the pipe thinks.
+            let len = splice.wait()?;
+
+            if len == 0 {
+                return Ok(0);
             }
-            result => result,
+            let locked = inode.lock();
+            let result = write(open, &locked, |room| {
+                splice.truncate(room(splice.pos(), len)?);
+                open.backing.splice_write(splice, &locked)
+            });
+
+            match result {
+                // Somebody else has read from the pipe meanwhile.
+                Err(e) if e == EAGAIN => {}
+                result => return result,
+            }
         }
     }
 
     fn fallocate(
         open: &OpenRegular,
         inode: &Inode<KexecFs>,
+        file: &LocalFile,
         mode: c_int,
         offset: Offset,
         len: Offset,
     ) -> Result {
-        let mut locked = inode.lock();
+        let locked = inode.lock();
 
         // Not inside it: memory may take as long as a cgroup likes, and a prepare waits. Once the
         // inner file is held it has the last word.
         drop(open.content.change()?);
+        locked.file_remove_privs(file)?;
         let counted = &open.content.counted;
         let (start, end) = (offset.try_into()?, offset.checked_add(len).ok_or(EFBIG)?);
         let end = end.try_into()?;
@@ -144,7 +171,7 @@ impl FileOperations for RegularFile {
             counted.preallocate(end);
         }
         counted.fit(size_of(&open.inner));
-        update(&mut locked, &open.inner);
+        update(&locked, &open.inner);
         match result {
             Err(e) if e == EPERM && open.content.is_fixed() => Err(EBUSY),
             result => result,
@@ -152,41 +179,61 @@ impl FileOperations for RegularFile {
     }
 }
 
-/// Makes room for a write, or cuts it where there is none. Returns whether the size is fixed.
+/// Makes room for a write of so many bytes at a place, and returns how many there is room for.
+type MakeRoom<'a> = dyn Fn(Offset, usize) -> Result<usize> + 'a;
+
+/// Calls `write`, which makes room first, and keeps count of what it has changed.
+fn write(
+    open: &OpenRegular,
+    locked: &LockedInode<'_, KexecFs>,
+    mut write: impl FnMut(&MakeRoom<'_>) -> Result<usize>,
+) -> Result<usize> {
+    let fixed = open.content.is_fixed();
+    let mut result = write(&|pos, len| make_room(open, fixed, pos, len));
+
+    // It was prepared just now, and doesn't grow any more.
+    if result == Err(EPERM) && !fixed && open.content.is_fixed() {
+        result = write(&|pos, len| make_room(open, true, pos, len));
+    }
+    open.content.counted.fit(size_of(&open.inner));
+    update(locked, &open.inner);
+    result
+}
+
+/// Makes room for a write of `len` bytes at `pos`, or for as much of it as there is room for, which
+/// is returned: if the size is `fixed`, what lies before the end.
 ///
 /// The lock of the inode is held.
-fn make_room(
-    open: &OpenRegular,
-    kiocb: &Kiocb<'_, KBox<OpenRegular>>,
-    from: &mut IovIterSource<'_>,
-) -> Result<bool> {
+fn make_room(open: &OpenRegular, fixed: bool, pos: Offset, len: usize) -> Result<usize> {
     let size = size_of(&open.inner);
-    let pos = if kiocb.ki_flags() & flags::APPEND != 0 {
-        size
-    } else {
-        kiocb.ki_pos().try_into()?
-    };
-    let end = pos.saturating_add(from.len() as u64);
-    let fixed = open.content.is_fixed();
+    let pos = pos.try_into()?;
+    let end = u64::saturating_add(pos, len as u64);
 
-    if end <= size || from.is_empty() {
-        return Ok(fixed);
+    if end <= size || len == 0 {
+        return Ok(len);
     }
     let end = if fixed {
         size
     } else {
         open.content.counted.grow_for_write(pos, end)?
     };
-    let len = end.checked_sub(pos).filter(|len| *len != 0).ok_or(EBUSY)?;
 
-    from.truncate(len.try_into()?);
-    Ok(fixed)
+    match end.checked_sub(pos) {
+        None | Some(0) => Err(EBUSY),
+        Some(len) => Ok(len.try_into()?),
+    }
 }
 
-/// Copies size and times from the inner file, where a write has changed them.
-fn update(locked: &mut LockedInode<'_, KexecFs>, inner: &Path) {
+/// Copies size, blocks and times from the inner file, where a write has changed them.
+pub(crate) fn update(locked: &LockedInode<'_, KexecFs>, inner: &Path) {
     let times = times_of(locked, &inner.times());
 
     locked.i_size_write(inner.i_size_read());
+    locked.inode_set_bytes(bytes_in(inner));
     locked.set_times(times);
+}
+
+/// How many bytes of memory an inner file has.
+fn bytes_in(inner: &Path) -> Offset {
+    Offset::try_from(inner.i_blocks().saturating_mul(512)).unwrap_or(Offset::MAX)
 }

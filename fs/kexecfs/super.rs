@@ -160,6 +160,9 @@ impl FileSystem for KexecFs {
 
         sb.set_magic(MAGIC);
         sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
+        sb.set_nosec();
+        // Its files lie above those of the kernel's own mount of shmem.
+        sb.set_stack_depth(1)?;
         make_tree(sb, sb.make_root(new_root(sb, &options)?)?, &options)?;
         // Last: a mount that fails changes nothing.
         set_options(fc, &domain, || domain.set_options(options))?;

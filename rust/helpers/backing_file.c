@@ -3,6 +3,9 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/hugetlb.h>
+#include <linux/pipe_fs_i.h>
+#include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/uio.h>
 
@@ -19,6 +22,11 @@ __rust_helper void rust_helper_file_accessed(struct file *file)
 __rust_helper bool rust_helper_inode_is_open_for_write(const struct inode *inode)
 {
 	return inode_is_open_for_write(inode);
+}
+
+__rust_helper bool rust_helper_is_file_hugepages(const struct file *file)
+{
+	return is_file_hugepages(file);
 }
 
 __rust_helper void rust_helper_iov_iter_truncate(struct iov_iter *i, u64 count)
@@ -49,4 +57,33 @@ __rust_helper void rust_helper_memcpy_to_page(struct page *page, size_t offset,
 __rust_helper void rust_helper_put_page(struct page *page)
 {
 	put_page(page);
+}
+
+/*
+ * Waits until a pipe has something in it, as splice_from_pipe_next() does, and
+ * returns how much, or 0 if nothing will follow.
+ */
+__rust_helper ssize_t rust_helper_pipe_wait_bytes(struct pipe_inode_info *pipe,
+						  bool nowait)
+{
+	ssize_t bytes = 0;
+	pipe_index_t i;
+
+	pipe_lock(pipe);
+	while (pipe_is_empty(pipe) && pipe->writers && !bytes) {
+		if (nowait)
+			bytes = -EAGAIN;
+		else if (signal_pending(current))
+			bytes = -ERESTARTSYS;
+		else
+			pipe_wait_readable(pipe);
+	}
+	for (i = pipe->tail; i != pipe->head; i++)
+		bytes += pipe_buf(pipe, i)->len;
+	/* Empty buffers are no end: whoever reads the pipe drops them */
+	if (!bytes && !pipe_is_empty(pipe))
+		bytes = 1;
+	pipe_unlock(pipe);
+
+	return bytes;
 }

@@ -14,7 +14,9 @@ use super::{
         Offset, //
     },
     FileOperations,
+    FileSystem,
     Kiocb,
+    LockedInode,
     Path, //
 };
 use crate::{
@@ -30,13 +32,19 @@ use crate::{
     prelude::*,
     sync::aref::ARef, //
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 
 /// An open file that a user's open file reads and writes.
 ///
+/// Its superblock is a lower one than that of the user's file, by `s_stack_depth`: so a chain of
+/// backing files ends, and with it the stack that a call takes.
+///
 /// # Invariants
 ///
-/// The file has been opened by `backing_file_open()`.
+/// The file has been opened by `backing_file_open()`, and isn't one of hugetlbfs.
 pub struct BackingFile(ARef<File>);
 
 impl BackingFile {
@@ -47,28 +55,36 @@ impl BackingFile {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, and what the file system of `real` returns.
+    /// `ELOOP` if the file system of `real` isn't below that of `user`, `ENOMEM`, and what the file
+    /// system of `real` returns; `EINVAL` for a file of hugetlbfs, whose mappings have needs that
+    /// those of `user` aren't made for.
     pub fn open(user: &LocalFile, real: &Path) -> Result<Self> {
         const NOT_PASSED_ON: u32 = bindings::O_APPEND | bindings::O_DIRECT | bindings::O_TRUNC;
 
         let flags = (user.flags() & !NOT_PASSED_ON) | bindings::O_NOATIME | bindings::O_LARGEFILE;
 
-        // SAFETY: The user's file and the path are valid during the call, and so are the
-        // credentials, which belong to the file.
+        // SAFETY: The user's file is valid during the call; its credentials belong to it.
+        let cred = unsafe { (*user.as_ptr()).f_cred };
+        // SAFETY: The user's file, the path and the credentials are valid during the call.
         let file = from_err_ptr(unsafe {
-            bindings::backing_file_open(
-                user.as_ptr(),
-                flags as c_int,
-                real.as_ptr(),
-                (*user.as_ptr()).f_cred,
-            )
+            bindings::backing_file_open(user.as_ptr(), flags as c_int, real.as_ptr(), cred)
         })?;
         let file = NonNull::new(file).ok_or(ENOENT)?;
 
         // SAFETY: The call returned a reference, which is ours. `File` has the layout of `struct
         // file`, and no table of descriptors has this one.
+        let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };
+
+        // SAFETY: The file is open.
+        if unsafe { bindings::is_file_hugepages(file.as_ptr()) } {
+            return Err(EINVAL);
+        }
         // INVARIANT: As above.
-        Ok(Self(unsafe { ARef::from_raw(file.cast()) }))
+        let backing = Self(file);
+
+        // SAFETY: The user's file is valid.
+        unsafe { backing.check_below(user.as_ptr()) }?;
+        Ok(backing)
     }
 
     /// What it can do: `FMODE_*`.
@@ -78,54 +94,141 @@ impl BackingFile {
         unsafe { (*self.0.as_ptr()).f_mode }
     }
 
+    /// # Errors
+    ///
+    /// `ELOOP` if this is no file of a lower superblock than `user`.
+    ///
+    /// # Safety
+    ///
+    /// `user` must be valid.
+    unsafe fn check_below(&self, user: *mut bindings::file) -> Result {
+        // SAFETY: By the safety requirements.
+        let user = unsafe { s_stack_depth(user) };
+        // SAFETY: By the type invariant the file is valid.
+        let own = unsafe { s_stack_depth(self.0.as_ptr()) };
+
+        if own < user {
+            Ok(())
+        } else {
+            Err(ELOOP)
+        }
+    }
+
     /// Reads for `kiocb` (`backing_file_read_iter()`).
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` for the kiocb of a file that this one isn't below, and what the file returns.
     #[inline]
     pub fn read_iter<T: crate::types::ForeignOwnable>(
         &self,
         iter: &mut IovIterDest<'_>,
         kiocb: &mut Kiocb<'_, T>,
     ) -> Result<usize> {
-        // SAFETY: By the type invariant; the iterator and the kiocb are valid, and the credentials
-        // belong to the file that is read.
-        let read = unsafe {
-            let iocb = kiocb.as_raw();
-            let mut ctx = context((*iocb).ki_filp);
+        let iocb = kiocb.as_raw();
+        // SAFETY: The kiocb is valid.
+        let user = unsafe { (*iocb).ki_filp };
+        // SAFETY: The kiocb is valid.
+        let flags = unsafe { (*iocb).ki_flags };
+        // SAFETY: The file of a kiocb is valid.
+        let mut ctx = unsafe { context(user) };
 
+        // SAFETY: The file of a kiocb is valid.
+        unsafe { self.check_below(user) }?;
+        // SAFETY: By the type invariant; the iterator, the kiocb and the context are valid, and the
+        // credentials belong to the file that is read.
+        count(unsafe {
             bindings::backing_file_read_iter(
                 self.0.as_ptr(),
                 iter.as_raw(),
                 iocb,
-                (*iocb).ki_flags,
+                flags,
                 &raw mut ctx,
             )
-        };
-
-        count(read)
+        })
     }
 
-    /// Writes for `kiocb` (`backing_file_write_iter()`).
+    /// Writes for `kiocb` (`backing_file_write_iter()`). Takes the set-id bits and capabilities of
+    /// the user's file away first (`file_remove_privs()`).
     ///
-    /// The lock of the user's inode is to be held.
+    /// # Errors
+    ///
+    /// `EINVAL` if `locked` isn't the inode of the user's file, `ELOOP` as for
+    /// [`read_iter`](Self::read_iter), and what the file returns.
     #[inline]
-    pub fn write_iter<T: crate::types::ForeignOwnable>(
+    pub fn write_iter<T: crate::types::ForeignOwnable, F: FileSystem>(
         &self,
         iter: &mut IovIterSource<'_>,
         kiocb: &mut Kiocb<'_, T>,
+        locked: &LockedInode<'_, F>,
     ) -> Result<usize> {
-        // SAFETY: As in `read_iter`.
-        let written = unsafe {
-            let iocb = kiocb.as_raw();
-            let mut ctx = context((*iocb).ki_filp);
+        let iocb = kiocb.as_raw();
+        // SAFETY: The kiocb is valid.
+        let user = unsafe { (*iocb).ki_filp };
+        // SAFETY: The kiocb is valid.
+        let flags = unsafe { (*iocb).ki_flags };
+        // SAFETY: The file of a kiocb is valid.
+        let mut ctx = unsafe { context(user) };
 
+        // SAFETY: The file of a kiocb is valid.
+        unsafe { locked.check_inode_of(user) }?;
+        // SAFETY: The file of a kiocb is valid.
+        unsafe { self.check_below(user) }?;
+        // SAFETY: By the type invariant; the iterator, the kiocb and the context are valid, and the
+        // credentials belong to the file that is written. The inode of that file is locked.
+        count(unsafe {
             bindings::backing_file_write_iter(
                 self.0.as_ptr(),
                 iter.as_raw(),
                 iocb,
-                (*iocb).ki_flags,
+                flags,
+                &raw mut ctx,
+            )
+        })
+    }
+
+    /// Splices from a pipe what there is in it, but doesn't wait for more
+    /// (`backing_file_splice_write()` with `SPLICE_F_NONBLOCK`). Takes the set-id bits and
+    /// capabilities of the user's file away first.
+    ///
+    /// As iter_file_splice_write() has the lock of the pipe while it calls `->write_iter()`, it is
+    /// called for the backing file, below the locks of this one: the other way round, a pipe that
+    /// feeds both files would close a circle of locks.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if the pipe is empty, the others as for [`write_iter`](Self::write_iter).
+    pub fn splice_write<F: FileSystem>(
+        &self,
+        splice: &mut SpliceWrite<'_, F>,
+        locked: &LockedInode<'_, F>,
+    ) -> Result<usize> {
+        let user = splice.file;
+        let flags = splice.flags | bindings::SPLICE_F_NONBLOCK;
+        let mut iocb: bindings::kiocb = pin_init::zeroed();
+        // SAFETY: By the type invariants of `SpliceWrite` the file is valid.
+        let mut ctx = unsafe { context(user) };
+
+        // SAFETY: By the type invariants of `SpliceWrite` the file is valid.
+        unsafe { locked.check_inode_of(user) }?;
+        // SAFETY: By the type invariants of `SpliceWrite` the file is valid.
+        unsafe { self.check_below(user) }?;
+        iocb.ki_filp = user;
+        iocb.ki_pos = splice.pos;
+        // SAFETY: By the type invariant and those of `SpliceWrite`. The kiocb is one of a
+        // synchronous call, of which the position and the file are used. The inode is locked.
+        let written = unsafe {
+            bindings::backing_file_splice_write(
+                splice.pipe,
+                self.0.as_ptr(),
+                &raw mut iocb,
+                splice.len,
+                flags,
                 &raw mut ctx,
             )
         };
 
+        splice.pos = iocb.ki_pos;
         count(written)
     }
 
@@ -148,11 +251,92 @@ impl BackingFile {
         // SAFETY: By the type invariant the file is valid.
         to_result(unsafe { bindings::vfs_fallocate(self.0.as_ptr(), mode, offset, len) })
     }
+}
 
+/// A splice from a pipe into a file, in [`FileOperations::splice_write`].
+///
+/// # Invariants
+///
+/// `pipe` and `file` are arguments of `->splice_write()`, valid for `'a`, and the file is one of
+/// the file system `T`.
+pub struct SpliceWrite<'a, T: FileSystem> {
+    pipe: *mut bindings::pipe_inode_info,
+    file: *mut bindings::file,
+    pos: Offset,
+    len: usize,
+    flags: c_uint,
+    _p: PhantomData<(&'a (), fn() -> T)>,
+}
+
+impl<T: FileSystem> SpliceWrite<'_, T> {
+    /// # Safety
+    ///
+    /// The arguments must be those of `->splice_write()`, and the file one of the file system `T`.
     #[inline]
-    pub(super) fn as_ptr(&self) -> *mut bindings::file {
-        self.0.as_ptr()
+    pub(super) unsafe fn new(
+        pipe: *mut bindings::pipe_inode_info,
+        file: *mut bindings::file,
+        pos: Offset,
+        len: usize,
+        flags: c_uint,
+    ) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self {
+            pipe,
+            file,
+            pos,
+            len,
+            flags,
+            _p: PhantomData,
+        }
     }
+
+    /// Where in the file it begins.
+    #[inline]
+    pub fn pos(&self) -> Offset {
+        self.pos
+    }
+
+    /// Waits until there is something in the pipe, unless the caller doesn't want to, and returns
+    /// how much of it is to be written: 0 if nothing will follow, as the pipe has no writers.
+    ///
+    /// As it may take as long as a writer likes, this belongs where no lock is held.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if there is nothing and the caller doesn't wait, `ERESTARTSYS` for a signal.
+    pub fn wait(&self) -> Result<usize> {
+        let nowait = self.flags & bindings::SPLICE_F_NONBLOCK != 0;
+
+        // SAFETY: By the type invariants the pipe is valid.
+        let there = unsafe { bindings::pipe_wait_bytes(self.pipe, nowait) };
+
+        usize::try_from(there)
+            .map(|there| there.min(self.len))
+            // CAST: It is an errno.
+            .map_err(|_| Error::from_errno(there as c_int))
+    }
+
+    /// Ends it after `len` bytes, if it is longer.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+}
+
+/// The level of the superblock of a file: 0 for one that isn't stacked on another.
+///
+/// # Safety
+///
+/// `file` must be valid.
+unsafe fn s_stack_depth(file: *mut bindings::file) -> c_int {
+    // SAFETY: By the safety requirements; an open file holds its inode.
+    let inode = unsafe { bindings::file_inode(file) };
+    // SAFETY: The inode is valid, and its superblock never changes.
+    let sb = unsafe { (*inode).i_sb };
+
+    // SAFETY: A superblock outlives its inodes. The level is set before there are any.
+    unsafe { (*sb).s_stack_depth }
 }
 
 /// The context of an access to the backing file of `user`.
@@ -161,7 +345,7 @@ impl BackingFile {
 ///
 /// `user` must be valid.
 #[inline]
-pub(super) unsafe fn context(user: *mut bindings::file) -> bindings::backing_file_ctx {
+unsafe fn context(user: *mut bindings::file) -> bindings::backing_file_ctx {
     bindings::backing_file_ctx {
         // SAFETY: By the safety requirements; the credentials of a file don't change.
         cred: unsafe { (*user).f_cred },
@@ -171,16 +355,30 @@ pub(super) unsafe fn context(user: *mut bindings::file) -> bindings::backing_fil
 }
 
 #[inline]
-pub(super) fn count(result: isize) -> Result<usize> {
+fn count(result: isize) -> Result<usize> {
     // CAST: A negative result is an errno.
     usize::try_from(result).map_err(|_| Error::from_errno(result as c_int))
 }
 
 /// Operations that go straight to the backing file, of open files that have one: see
 /// [`FileOperations::backing`].
-pub(super) struct Straight<O>(core::marker::PhantomData<O>);
+pub(super) struct Straight<O>(PhantomData<O>);
 
 impl<O: FileOperations> Straight<O> {
+    /// The backing file of `file`, which is below it.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind, and stay so for `'a`.
+    unsafe fn backing<'a>(file: *mut bindings::file) -> Result<&'a BackingFile> {
+        // SAFETY: By the safety requirements.
+        let backing = O::backing(unsafe { super::file_ops::data::<O>(file) })?;
+
+        // SAFETY: By the safety requirements.
+        unsafe { backing.check_below(file) }?;
+        Ok(backing)
+    }
+
     /// # Safety
     ///
     /// `file` must be an open file of this kind, the others be arguments of `->splice_read()`.
@@ -192,31 +390,33 @@ impl<O: FileOperations> Straight<O> {
         flags: c_uint,
     ) -> isize {
         let mut iocb: bindings::kiocb = pin_init::zeroed();
+        // SAFETY: By the safety requirements.
+        let backing = match unsafe { Self::backing(file) } {
+            Ok(backing) => backing,
+            Err(e) => return e.to_errno() as isize,
+        };
+        // SAFETY: By the safety requirements.
+        let mut ctx = unsafe { context(file) };
 
-        // SAFETY: By the safety requirements; the kiocb is one for a synchronous call, as
-        // init_sync_kiocb() makes it.
-        unsafe {
-            let backing = match O::backing(super::file_ops::data::<O>(file)) {
-                Ok(backing) => backing,
-                Err(e) => return e.to_errno() as isize,
-            };
-            let mut ctx = context(file);
-
-            iocb.ki_filp = file;
-            iocb.ki_flags = (*file).f_iocb_flags as c_int;
-            iocb.ki_pos = *ppos;
-            let read = bindings::backing_file_splice_read(
-                backing.as_ptr(),
+        iocb.ki_filp = file;
+        // SAFETY: By the safety requirements the position is ours.
+        iocb.ki_pos = unsafe { *ppos };
+        // SAFETY: By the safety requirements; the kiocb is one of a synchronous call, of which the
+        // position and the file are used.
+        let read = unsafe {
+            bindings::backing_file_splice_read(
+                backing.0.as_ptr(),
                 &raw mut iocb,
                 pipe,
                 len,
                 flags,
                 &raw mut ctx,
-            );
+            )
+        };
 
-            *ppos = iocb.ki_pos;
-            read
-        }
+        // SAFETY: By the safety requirements the position is ours.
+        unsafe { *ppos = iocb.ki_pos };
+        read
     }
 
     /// # Safety
@@ -227,14 +427,44 @@ impl<O: FileOperations> Straight<O> {
         vma: *mut bindings::vm_area_struct,
     ) -> c_int {
         // SAFETY: By the safety requirements.
-        unsafe {
-            let backing = match O::backing(super::file_ops::data::<O>(file)) {
-                Ok(backing) => backing,
-                Err(e) => return e.to_errno(),
-            };
-            let mut ctx = context(file);
+        let backing = match unsafe { Self::backing(file) } {
+            Ok(backing) => backing,
+            Err(e) => return e.to_errno(),
+        };
+        // SAFETY: By the safety requirements.
+        let mut ctx = unsafe { context(file) };
 
-            bindings::backing_file_mmap(backing.as_ptr(), vma, &raw mut ctx)
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::backing_file_mmap(backing.0.as_ptr(), vma, &raw mut ctx) }
+    }
+
+    /// Finds the place for a mapping that [`mmap`](Self::mmap) will make: what the backing file
+    /// wants, as it is the one that is mapped, and huge pages need an alignment.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind.
+    pub(super) unsafe extern "C" fn get_unmapped_area(
+        file: *mut bindings::file,
+        addr: c_ulong,
+        len: c_ulong,
+        pgoff: c_ulong,
+        flags: c_ulong,
+    ) -> c_ulong {
+        // SAFETY: By the safety requirements.
+        let backing = match unsafe { Self::backing(file) } {
+            Ok(backing) => backing.0.as_ptr(),
+            // CAST: It is sign-extended, as ERR_PTR() does.
+            Err(e) => return e.to_errno() as c_ulong,
+        };
+        // SAFETY: The backing file is open, and an open file has operations.
+        let find = unsafe { (*(*backing).f_op).get_unmapped_area };
+
+        match find {
+            // SAFETY: The operation is that of the file; it accepts all numbers.
+            Some(find) => unsafe { find(backing, addr, len, pgoff, flags) },
+            // SAFETY: The file is open; the function accepts all numbers.
+            None => unsafe { bindings::mm_get_unmapped_area(backing, addr, len, pgoff, flags) },
         }
     }
 }

@@ -24,10 +24,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ops::{
-        Deref,
-        DerefMut, //
-    },
+    ops::Deref,
     ptr::NonNull, //
 };
 
@@ -146,6 +143,15 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
 pub struct NewTree<'a, T: FileSystem>(FsContext<'a, T>);
 
 impl<T: FileSystem> NewTree<'_, T> {
+    /// What has been gathered so far, see [`FsContext::context`].
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if there is nothing.
+    pub fn context(&mut self) -> Result<&mut T::Context> {
+        self.0.context()
+    }
+
     /// Finds the superblock with the key `info`, or makes one (`get_tree_keyed()`).
     ///
     /// For a new one [`FileSystem::fill_super`] is called, and it owns `info` from now on. Returns
@@ -179,12 +185,6 @@ impl<'a, T: FileSystem> Deref for NewTree<'a, T> {
 
     fn deref(&self) -> &FsContext<'a, T> {
         &self.0
-    }
-}
-
-impl<T: FileSystem> DerefMut for NewTree<'_, T> {
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
         self,
         offset_ctx, //
     },
+    inode_ops,
     FileSystem,
     Inode,
     NewInode,
@@ -178,13 +179,29 @@ impl<T: FileSystem> Dentry<T> {
     ///
     /// May sleep; takes the locks of the directory and of what is removed.
     pub fn remove_by_name(&self, name: &CStr) {
+        /// Removes what is removed from the offset map of its directory, too.
+        ///
+        /// # Safety
+        ///
+        /// `victim` must be a positive entry of a directory that is locked, both of a file system
+        /// with inodes by `NewInode`.
+        unsafe extern "C" fn forget(victim: *mut bindings::dentry) {
+            // SAFETY: By the safety requirements; the parent doesn't change while it is locked.
+            let parent = unsafe { (*victim).d_parent };
+            // SAFETY: A dentry holds its parent, which is positive.
+            let dir = unsafe { bindings::d_inode(parent) };
+
+            // SAFETY: By the safety requirements.
+            unsafe { inode_ops::forget_entry(dir, victim) };
+        }
+
         if self.check_can_lookup().is_err() {
             return;
         }
         // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
-        // call.
+        // call. `forget` gets what it wants.
         unsafe {
-            bindings::simple_remove_by_name(self.as_ptr(), name.as_char_ptr(), None);
+            bindings::simple_remove_by_name(self.as_ptr(), name.as_char_ptr(), Some(forget));
         }
     }
 
@@ -269,28 +286,33 @@ impl<'a, T: FileSystem> Creating<'a, T> {
         Ok(unsafe { self.finish(inode.into_raw()) })
     }
 
-    /// Gives the name an inode that has one already, which has a link more then. No time changes
-    /// but those of the directory.
+    /// Gives the name the inode of another one, which has a link more then. No time changes but
+    /// those of the directory.
     ///
     /// # Errors
     ///
-    /// `EXDEV` if the inode is of another superblock, `EPERM` for a directory, `ENOMEM`, `ENOSPC`
-    /// if the directory is full.
-    pub fn link(self, inode: &Inode<T>) -> Result<DentryRef<'a, T>> {
-        if !core::ptr::eq(inode.sb(), self.dentry.sb()) {
+    /// `EXDEV` if that is of another superblock, `EPERM` for a directory, `ENOENT` if it is
+    /// negative or its inode has no link left, `ENOMEM`, `ENOSPC` if the directory is full.
+    pub fn link(self, old: &Dentry<T>) -> Result<DentryRef<'a, T>> {
+        // By a dentry, as an inode could be one that is still being made: see `NewInode`.
+        let inode = old.inode().ok_or(ENOENT)?;
+
+        if !core::ptr::eq(old.sb(), self.dentry.sb()) {
             return Err(EXDEV);
         }
         if inode.mode().is_dir() {
             return Err(EPERM);
         }
-        self.grow(inode)?;
         let guard = inode.lock();
 
-        // SAFETY: The inode is valid and locked.
-        unsafe {
-            bindings::inc_nlink(inode.as_ptr());
-            bindings::ihold(inode.as_ptr());
+        if inode.nlink() == 0 {
+            return Err(ENOENT);
         }
+        self.grow(inode)?;
+        // SAFETY: The inode is valid and locked.
+        unsafe { bindings::inc_nlink(inode.as_ptr()) };
+        // SAFETY: The inode is valid, and held by the other dentry.
+        unsafe { bindings::ihold(inode.as_ptr()) };
         drop(guard);
         // SAFETY: The reference has just been taken, to an inode of this superblock.
         Ok(unsafe { self.finish(inode.as_ptr()) })

@@ -7,6 +7,7 @@
 use super::{
     backing_file::{
         BackingFile,
+        SpliceWrite,
         Straight, //
     },
     file::{
@@ -106,9 +107,9 @@ pub trait FileOperations: Sized + 'static {
     /// The backing file that the bytes of this open file are in.
     ///
     /// With this method, splicing out of the file and mapping it go straight there
-    /// (`backing_file_splice_read()`, `backing_file_mmap()`), and splicing into it is done by
-    /// [`write_iter`](Self::write_iter). `O_DIRECT` is allowed if it is for the backing file. An
-    /// error is that of the call.
+    /// (`backing_file_splice_read()`, `backing_file_mmap()`). `O_DIRECT` is allowed if it is for
+    /// the backing file. An error is that of the call, as is `ELOOP` for a file that isn't below
+    /// this one.
     fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -131,10 +132,26 @@ pub trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Writes what comes out of a pipe.
+    ///
+    /// For a file with a [`backing`](Self::backing) file, see [`BackingFile::splice_write`].
+    fn splice_write(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _inode: &Inode<Self::FileSystem>,
+        _splice: &mut SpliceWrite<'_, Self::FileSystem>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Allocates or deallocates space, by the `FALLOC_FL_*` bits of `mode`.
+    ///
+    /// Has to take set-id bits and capabilities away ([`LockedInode::file_remove_privs`]).
+    ///
+    /// [`LockedInode::file_remove_privs`]: super::LockedInode::file_remove_privs
     fn fallocate(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _inode: &Inode<Self::FileSystem>,
+        _file: &LocalFile,
         _mode: c_int,
         _offset: Offset,
         _len: Offset,
@@ -231,6 +248,19 @@ pub(super) unsafe fn data<'a, O: FileOperations>(
     unsafe { O::Data::borrow((*file).private_data) }
 }
 
+/// What C is told of a call that moved at most `most` bytes: for one that says it moved more, C
+/// would hand on memory that nobody wrote.
+fn moved(result: Result<usize>, most: usize) -> isize {
+    from_result(|| {
+        let bytes = result?;
+
+        if bytes > most {
+            return Err(EIO);
+        }
+        Ok(isize::try_from(bytes)?)
+    })
+}
+
 struct VTable<O: FileOperations>(PhantomData<O>);
 
 impl<O: FileOperations> VTable<O> {
@@ -258,8 +288,8 @@ impl<O: FileOperations> VTable<O> {
         } else {
             None
         },
-        splice_write: if O::HAS_BACKING && O::HAS_WRITE_ITER {
-            Some(bindings::iter_file_splice_write)
+        splice_write: if O::HAS_SPLICE_WRITE {
+            Some(Self::splice_write)
         } else {
             None
         },
@@ -269,7 +299,7 @@ impl<O: FileOperations> VTable<O> {
             None
         },
         get_unmapped_area: if O::HAS_BACKING {
-            Some(bindings::shmem_get_unmapped_area)
+            Some(Straight::<O>::get_unmapped_area)
         } else {
             None
         },
@@ -337,24 +367,17 @@ impl<O: FileOperations> VTable<O> {
         pos: *mut bindings::loff_t,
     ) -> isize {
         let mut to = UserSlice::new(UserPtr::from_ptr(buf.cast()), len).writer();
+        // SAFETY: By the safety requirements.
+        let data = unsafe { data::<O>(file) };
+        // SAFETY: The file is open for this call, and what calls of fdget_pos() there are for it
+        // are on this thread or have locked it.
+        // INVARIANT: The file is of this kind; the VFS calls ->read() from the read of this file
+        // and of no other.
+        let file = OpenFile(unsafe { LocalFile::from_raw_file(file) }, PhantomData);
+        // SAFETY: By the safety requirements the position is ours.
+        let pos = unsafe { &mut *pos };
 
-        from_result(|| {
-            // SAFETY: `open` has set the private data, and it stays until `release`. The file is
-            // open for this call, and what calls of fdget_pos() there are for it are on this thread
-            // or have locked it. The position is ours.
-            // INVARIANT: The file is of this kind; the VFS calls ->read() from the read of this
-            // file and of no other.
-            let read = unsafe {
-                O::read(
-                    O::Data::borrow((*file).private_data),
-                    &OpenFile(LocalFile::from_raw_file(file), PhantomData),
-                    &mut to,
-                    &mut *pos,
-                )
-            }?;
-
-            Ok(isize::try_from(read)?)
-        })
+        moved(O::read(data, &file, &mut to, pos), len)
     }
 
     /// # Safety
@@ -367,23 +390,14 @@ impl<O: FileOperations> VTable<O> {
         _pos: *mut bindings::loff_t,
     ) -> isize {
         let mut from = UserSlice::new(UserPtr::from_ptr(buf.cast_mut().cast()), len).reader();
+        // SAFETY: By the safety requirements.
+        let data = unsafe { data::<O>(file) };
+        // SAFETY: As in `read`.
+        // INVARIANT: The file is of this kind; the VFS calls ->write() from the write of this file
+        // and of no other.
+        let file = OpenFile(unsafe { LocalFile::from_raw_file(file) }, PhantomData);
 
-        from_result(|| {
-            // SAFETY: `open` has set the private data, and it stays until `release`. The file is
-            // open for this call, and what calls of fdget_pos() there are for it are on this thread
-            // or have locked it.
-            // INVARIANT: The file is of this kind; the VFS calls ->write() from the write of this
-            // file and of no other.
-            let written = unsafe {
-                O::write(
-                    O::Data::borrow((*file).private_data),
-                    &OpenFile(LocalFile::from_raw_file(file), PhantomData),
-                    &mut from,
-                )
-            }?;
-
-            Ok(isize::try_from(written)?)
-        })
+        moved(O::write(data, &file, &mut from), len)
     }
 
     /// # Safety
@@ -393,19 +407,19 @@ impl<O: FileOperations> VTable<O> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        from_result(|| {
-            // SAFETY: The caller passes both for the time of this call; `open` has set the private
-            // data of the file, which is one of this kind.
-            let read = unsafe {
-                O::read_iter(
-                    Inode::from_raw(bindings::file_inode((*kiocb).ki_filp)),
-                    &mut Kiocb::from_raw(kiocb),
-                    IovIterDest::from_raw(iter),
-                )
-            }?;
+        // SAFETY: By the safety requirements the kiocb is valid.
+        let file = unsafe { (*kiocb).ki_filp };
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Self::inode(file) };
+        // SAFETY: The caller passes it for the time of this call; `open` has set the private data
+        // of the file, which is one of this kind.
+        let mut kiocb = unsafe { Kiocb::from_raw(kiocb) };
+        // SAFETY: The caller passes it for the time of this call, as one to read into.
+        let to = unsafe { IovIterDest::from_raw(iter) };
+        let before = to.len();
+        let result = O::read_iter(inode, &mut kiocb, to);
 
-            Ok(isize::try_from(read)?)
-        })
+        moved(result, before.saturating_sub(to.len()))
     }
 
     /// # Safety
@@ -415,18 +429,57 @@ impl<O: FileOperations> VTable<O> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        from_result(|| {
-            // SAFETY: As in `read_iter`.
-            let written = unsafe {
-                O::write_iter(
-                    Inode::from_raw(bindings::file_inode((*kiocb).ki_filp)),
-                    &mut Kiocb::from_raw(kiocb),
-                    IovIterSource::from_raw(iter),
-                )
-            }?;
+        // SAFETY: By the safety requirements the kiocb is valid.
+        let file = unsafe { (*kiocb).ki_filp };
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Self::inode(file) };
+        // SAFETY: As in `read_iter`.
+        let mut kiocb = unsafe { Kiocb::from_raw(kiocb) };
+        // SAFETY: The caller passes it for the time of this call, as one to write from.
+        let from = unsafe { IovIterSource::from_raw(iter) };
+        let before = from.len();
+        let result = O::write_iter(inode, &mut kiocb, from);
 
-            Ok(isize::try_from(written)?)
-        })
+        moved(result, before.saturating_sub(from.len()))
+    }
+
+    /// The inode of an open file.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind, and stay so for `'a`.
+    #[inline]
+    unsafe fn inode<'a>(file: *mut bindings::file) -> &'a Inode<O::FileSystem> {
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { bindings::file_inode(file) };
+
+        // SAFETY: The inode is held by the file, and of this file system.
+        unsafe { Inode::from_raw(inode) }
+    }
+
+    /// # Safety
+    ///
+    /// `file` must be an open file of this kind, the others be arguments of `->splice_write()`.
+    unsafe extern "C" fn splice_write(
+        pipe: *mut bindings::pipe_inode_info,
+        file: *mut bindings::file,
+        ppos: *mut bindings::loff_t,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: By the safety requirements the position is ours.
+        let pos = unsafe { *ppos };
+        // SAFETY: By the safety requirements.
+        let mut splice = unsafe { SpliceWrite::new(pipe, file, pos, len, flags) };
+        // SAFETY: By the safety requirements.
+        let data = unsafe { data::<O>(file) };
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Self::inode(file) };
+        let result = O::splice_write(data, inode, &mut splice);
+
+        // SAFETY: By the safety requirements the position is ours.
+        unsafe { *ppos = splice.pos() };
+        moved(result, len)
     }
 
     /// # Safety
@@ -438,18 +491,15 @@ impl<O: FileOperations> VTable<O> {
         offset: bindings::loff_t,
         len: bindings::loff_t,
     ) -> c_long {
+        // SAFETY: By the safety requirements.
+        let data = unsafe { data::<O>(file) };
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Self::inode(file) };
+        // SAFETY: The file is open for this call, which fdget_pos() has no part in.
+        let file = unsafe { LocalFile::from_raw_file(file) };
+
         from_result(|| {
-            // SAFETY: `open` has set the private data, and it stays until `release`. The inode is
-            // held by the file, and of this file system.
-            unsafe {
-                O::fallocate(
-                    data::<O>(file),
-                    Inode::from_raw(bindings::file_inode(file)),
-                    mode,
-                    offset,
-                    len,
-                )
-            }?;
+            O::fallocate(data, inode, file, mode, offset, len)?;
             Ok(0)
         })
     }

@@ -5,6 +5,7 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
+    file::LocalFile,
     inode_ops,
     FileOps,
     FileSystem,
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     bindings,
+    error::to_result,
     prelude::*,
     str::CStrExt as _,
     task::{
@@ -31,10 +33,7 @@ use crate::{
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
-    ops::{
-        Deref,
-        DerefMut, //
-    },
+    ops::Deref,
     ptr::null_mut, //
 };
 
@@ -309,7 +308,7 @@ impl<T: FileSystem> Inode<T> {
         DevT::from_raw(unsafe { (*self.as_ptr()).i_rdev })
     }
 
-    /// What a symbolic link points at that was made by [`NewInode::set_link`].
+    /// What a symbolic link points at that was made by [`NewInode::set_symlink`].
     pub fn link(&self) -> Option<&CStr> {
         if !self.mode().is_lnk() {
             return None;
@@ -352,6 +351,10 @@ impl<T: FileSystem> Inode<T> {
 
 /// An inode that is locked (`inode->i_rwsem` held for writing).
 ///
+/// What changes the inode takes a shared reference: the lock belongs to the thread, which no value
+/// of this can leave. An exclusive one is given to nobody, as with it two inodes could be exchanged
+/// below the guards that unlock them.
+///
 /// # Invariants
 ///
 /// The lock is held for as long as this lives.
@@ -367,52 +370,88 @@ impl<'a, T: FileSystem> LockedInode<'a, T> {
         Self(inode, NotThreadSafe)
     }
 
+    /// # Errors
+    ///
+    /// `EINVAL` if this isn't the inode of `file`.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be valid.
+    pub(super) unsafe fn check_inode_of(&self, file: *mut bindings::file) -> Result {
+        // SAFETY: By the safety requirements.
+        if unsafe { bindings::file_inode(file) } == self.0.as_ptr() {
+            Ok(())
+        } else {
+            Err(EINVAL)
+        }
+    }
+
+    /// Takes set-id bits and capabilities away from a file whose contents are about to change, if
+    /// the caller isn't one who may keep them (`file_remove_privs()`).
+    ///
+    /// That is a change of attributes ([`InodeOperations::setattr`]) and of an extended attribute
+    /// ([`FileSystem::set_xattr`]).
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if `file` is none of this inode, and what these operations return.
+    pub fn file_remove_privs(&self, file: &LocalFile) -> Result {
+        // SAFETY: The file is valid.
+        unsafe { self.check_inode_of(file.as_ptr()) }?;
+        // SAFETY: The file is valid, and its inode locked by the type invariant.
+        to_result(unsafe { bindings::file_remove_privs(file.as_ptr()) })
+    }
+
     /// Changes owner and group, and the time of the last change.
-    pub fn set_owner(&mut self, uid: Kuid, gid: Kgid) {
+    pub fn set_owner(&self, uid: Kuid, gid: Kgid) {
         let inode = self.0.as_ptr();
 
         // SAFETY: The inode is valid and locked, by the type invariant.
-        unsafe {
-            (*inode).i_uid = uid.into_raw();
-            (*inode).i_gid = gid.into_raw();
-            bindings::inode_set_ctime_current(inode);
-        }
+        unsafe { (*inode).i_uid = uid.into_raw() };
+        // SAFETY: The inode is valid and locked, by the type invariant.
+        unsafe { (*inode).i_gid = gid.into_raw() };
+        self.set_ctime_current();
     }
 
     /// Changes the access mode, and the time of the last change; the type stays.
-    pub fn set_mode(&mut self, mode: Mode) {
-        let inode = self.0.as_ptr();
+    pub fn set_mode(&self, mode: Mode) {
+        let mode = self.mode().with_permissions(mode).into_raw();
 
         // SAFETY: The inode is valid and locked, by the type invariant.
-        unsafe {
-            (*inode).i_mode = Mode::from_raw((*inode).i_mode)
-                .with_permissions(mode)
-                .into_raw();
-            bindings::inode_set_ctime_current(inode);
-        }
+        unsafe { (*self.0.as_ptr()).i_mode = mode };
+        self.set_ctime_current();
     }
 
     /// Changes the size in bytes (`i_size_write()`), and no time.
-    pub fn i_size_write(&mut self, size: bindings::loff_t) {
+    pub fn i_size_write(&self, size: bindings::loff_t) {
         // SAFETY: The inode is valid and locked, by the type invariant.
         unsafe { bindings::i_size_write(self.0.as_ptr(), size) };
     }
 
+    /// Changes how many bytes the inode takes up (`inode_set_bytes()`): what [`GetAttr`] has for
+    /// `st_blocks`, and the ioctl `FIOQSIZE`.
+    ///
+    /// [`GetAttr`]: super::GetAttr
+    pub fn inode_set_bytes(&self, bytes: bindings::loff_t) {
+        // SAFETY: The inode is valid and locked, by the type invariant.
+        unsafe { bindings::inode_set_bytes(self.0.as_ptr(), bytes) };
+    }
+
     /// Changes the times.
-    pub fn set_times(&mut self, times: Times) {
+    pub fn set_times(&self, times: Times) {
         // SAFETY: The inode is valid and locked, by the type invariant.
         unsafe { times.set(self.0.as_ptr()) };
     }
 
     /// Makes the present the time of the last change of the attributes
     /// (`inode_set_ctime_current()`).
-    pub fn set_ctime_current(&mut self) {
+    pub fn set_ctime_current(&self) {
         // SAFETY: The inode is valid and locked, by the type invariant.
         unsafe { bindings::inode_set_ctime_current(self.0.as_ptr()) };
     }
 
     /// Makes the present the time of the last change of the contents and the attributes.
-    pub fn set_mtime_ctime_current(&mut self) {
+    pub fn set_mtime_ctime_current(&self) {
         // SAFETY: The inode is valid and locked, by the type invariant.
         unsafe { touch(self.0.as_ptr()) };
     }
@@ -455,13 +494,6 @@ impl<'a, T: FileSystem> Deref for InodeGuard<'a, T> {
     #[inline]
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-impl<T: FileSystem> DerefMut for InodeGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
     }
 }
 
@@ -558,12 +590,15 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         Ok(())
     }
 
-    /// Sets what a symbolic link points to, and with it the size.
+    /// Makes it a symbolic link to `target`, which gives it its size, of the kind `O`
+    /// (`simple_get_link()`).
+    ///
+    /// Both come together, as C follows each inode that can be asked for its target.
     ///
     /// # Errors
     ///
     /// `EINVAL` if it isn't a symbolic link by its mode, `EEXIST` for a second call, `ENOMEM`.
-    pub fn set_link(&mut self, target: &CStr) -> Result {
+    pub fn set_symlink<O: InodeOperations<FileSystem = T>>(&mut self, target: &CStr) -> Result {
         let inode = self.0.as_ptr();
         let len = c_int::try_from(target.to_bytes().len())?;
 
@@ -579,11 +614,12 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         if link.is_null() {
             return Err(ENOMEM);
         }
+        self.set_size(len.into());
         // SAFETY: By the type invariant nobody else uses the inode. The string is freed with it.
-        unsafe {
-            bindings::i_size_write(inode, len.into());
-            bindings::inode_set_cached_link(inode, link, len);
-        }
+        unsafe { bindings::inode_set_cached_link(inode, link, len) };
+        // SAFETY: By the type invariant nobody else uses the inode. The table is static, and the
+        // target that it returns is there.
+        unsafe { (*inode).i_op = inode_ops::symlink::<O>() };
         Ok(())
     }
 

@@ -31,13 +31,18 @@ use crate::{
     prelude::*,
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
+    ops::Deref,
     ptr::null_mut, //
 };
 
 /// What can be done with one kind of inodes of a file system: a `struct inode_operations`.
 ///
 /// The type that implements it stands for the kind and is never made.
+///
+/// Those that make, remove or rename get a value that does it when it is consumed. An error that is
+/// returned after that is ignored, and success without it is `EIO`.
 #[vtable]
 pub trait InodeOperations: Sized + 'static {
     /// The file system that the inodes belong to.
@@ -110,6 +115,31 @@ pub trait InodeOperations: Sized + 'static {
     }
 }
 
+/// Whether what a callback is called for has taken place.
+///
+/// After success the VFS goes on with it, it moves a name or forgets it, and after an error it
+/// doesn't. If it were told anything but what has happened, a directory would keep an entry of a
+/// name that isn't there any more. So what a file system returns counts only as far as it is true.
+struct Done(Cell<bool>);
+
+impl Done {
+    /// Calls `callback`, which sets it, and returns what the VFS is to be told.
+    fn told(callback: impl FnOnce(&Self) -> Result) -> c_int {
+        let done = Self(Cell::new(false));
+        let result = callback(&done);
+
+        match result {
+            _ if done.0.get() => 0,
+            Ok(()) => EIO.to_errno(),
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    fn set(&self) {
+        self.0.set(true);
+    }
+}
+
 /// A table of operations that is safe for inodes of the file system `T`.
 pub struct InodeOps<T: FileSystem>(&'static bindings::inode_operations, PhantomData<fn() -> T>);
 
@@ -125,13 +155,6 @@ impl<T: FileSystem> InodeOps<T> {
         Self(&VTable::<O>::FILE, PhantomData)
     }
 
-    /// The table for symbolic links of the kind `O`, which
-    /// [`NewInode::set_link`](super::NewInode::set_link) has been called for
-    /// (`simple_get_link()`).
-    pub const fn symlink<O: InodeOperations<FileSystem = T>>() -> Self {
-        Self(&VTable::<O>::SYMLINK, PhantomData)
-    }
-
     #[inline]
     pub(super) const fn as_ptr(&self) -> *const bindings::inode_operations {
         self.0
@@ -141,6 +164,11 @@ impl<T: FileSystem> InodeOps<T> {
 /// The table for directories of the kind `O` that have an offset map.
 pub(super) const fn offset_dir<O: InodeOperations>() -> *const bindings::inode_operations {
     &VTable::<O>::OFFSET_DIR
+}
+
+/// The table for symbolic links of the kind `O`, for an inode that has a target.
+pub(super) const fn symlink<O: InodeOperations>() -> *const bindings::inode_operations {
+    &VTable::<O>::SYMLINK
 }
 
 /// Makes an inode in a directory, as tmpfs does.
@@ -176,6 +204,7 @@ pub struct NewEntry<'a, T: FileSystem> {
     dir: &'a Inode<T>,
     dentry: &'a Dentry<T>,
     mode: Mode,
+    done: &'a Done,
 }
 
 impl<'a, T: FileSystem> NewEntry<'a, T> {
@@ -235,11 +264,11 @@ impl<'a, T: FileSystem> NewEntry<'a, T> {
         }
         let dentry = self.dentry.as_ptr();
 
+        // SAFETY: By the type invariants.
+        unsafe { add_entry(self.dir.as_ptr(), dentry, inode.mode().is_dir()) }?;
         // SAFETY: By the type invariants. The reference to the inode is handed over.
-        unsafe {
-            add_entry(self.dir.as_ptr(), dentry, inode.mode().is_dir())?;
-            bindings::d_make_persistent(dentry, inode.into_raw());
-        }
+        unsafe { bindings::d_make_persistent(dentry, inode.into_raw()) };
+        self.done.set();
         Ok(())
     }
 }
@@ -269,6 +298,7 @@ pub struct Link<'a, T: FileSystem> {
     dentry: &'a Dentry<T>,
     old: &'a Dentry<T>,
     inode: &'a Inode<T>,
+    done: &'a Done,
 }
 
 impl<'a, T: FileSystem> Link<'a, T> {
@@ -297,15 +327,14 @@ impl<'a, T: FileSystem> Link<'a, T> {
     ///
     /// `ENOMEM`, `ENOSPC` if the directory is full.
     pub fn simple_link(self) -> Result {
+        let (dir, dentry) = (self.dir.as_ptr(), self.dentry.as_ptr());
+
         // SAFETY: By the type invariants.
-        unsafe {
-            add_entry(self.dir.as_ptr(), self.dentry.as_ptr(), false)?;
-            to_result(bindings::simple_link(
-                self.old.as_ptr(),
-                self.dir.as_ptr(),
-                self.dentry.as_ptr(),
-            ))
-        }
+        unsafe { add_entry(dir, dentry, false) }?;
+        // SAFETY: By the type invariants.
+        to_result(unsafe { bindings::simple_link(self.old.as_ptr(), dir, dentry) })?;
+        self.done.set();
+        Ok(())
     }
 }
 
@@ -319,6 +348,7 @@ pub struct TmpFile<'a, T: FileSystem> {
     dir: &'a Inode<T>,
     file: *mut bindings::file,
     mode: Mode,
+    done: &'a Done,
 }
 
 impl<'a, T: FileSystem> TmpFile<'a, T> {
@@ -348,19 +378,23 @@ impl<'a, T: FileSystem> TmpFile<'a, T> {
     ///
     /// # Errors
     ///
-    /// `EXDEV` if it is of another superblock, and what
+    /// `EINVAL` if it isn't a regular file, `EXDEV` if it is of another superblock, and what
     /// [`FileOperations::open`](super::FileOperations::open) returns.
     pub fn finish(self, mut inode: NewInode<'_, T>) -> Result {
+        if !inode.mode().is_reg() {
+            return Err(EINVAL);
+        }
         if !inode.is_of(self.dir.sb()) {
             return Err(EXDEV);
         }
         inode.set_nlink(1);
         // SAFETY: By the type invariants the file is being opened, for which `self` stands; it has
         // a dentry of the superblock without a name. The reference to the inode is handed over.
-        unsafe {
-            bindings::d_tmpfile(self.file, inode.into_raw());
-            to_result(bindings::finish_open_simple(self.file, 0))
-        }
+        unsafe { bindings::d_tmpfile(self.file, inode.into_raw()) };
+        // SAFETY: By the type invariants the file is being opened; it has an inode now.
+        to_result(unsafe { bindings::finish_open_simple(self.file, 0) })?;
+        self.done.set();
+        Ok(())
     }
 }
 
@@ -372,6 +406,7 @@ impl<'a, T: FileSystem> TmpFile<'a, T> {
 pub struct Unlink<'a, T: FileSystem> {
     dir: &'a Inode<T>,
     dentry: &'a Dentry<T>,
+    done: &'a Done,
 }
 
 impl<'a, T: FileSystem> Unlink<'a, T> {
@@ -389,14 +424,13 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
 
     /// Removes it (`simple_unlink()`).
     pub fn simple_unlink(self) -> Result {
+        let (dir, dentry) = (self.dir.as_ptr(), self.dentry.as_ptr());
+
         // SAFETY: By the type invariants.
-        unsafe {
-            forget_entry(self.dir.as_ptr(), self.dentry.as_ptr());
-            to_result(bindings::simple_unlink(
-                self.dir.as_ptr(),
-                self.dentry.as_ptr(),
-            ))
-        }
+        unsafe { forget_entry(dir, dentry) };
+        self.done.set();
+        // SAFETY: By the type invariants.
+        to_result(unsafe { bindings::simple_unlink(dir, dentry) })
     }
 
     /// Removes a directory, and the link that its `..` is (`simple_rmdir()`).
@@ -412,17 +446,18 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
         {
             return Err(ENOTDIR);
         }
-        // SAFETY: By the type invariants. As the directory is locked, nothing comes into it.
-        unsafe {
-            if bindings::simple_empty(self.dentry.as_ptr()) == 0 {
-                return Err(ENOTEMPTY);
-            }
-            forget_entry(self.dir.as_ptr(), self.dentry.as_ptr());
-            to_result(bindings::simple_rmdir(
-                self.dir.as_ptr(),
-                self.dentry.as_ptr(),
-            ))
+        let (dir, dentry) = (self.dir.as_ptr(), self.dentry.as_ptr());
+
+        // SAFETY: By the type invariants.
+        if unsafe { bindings::simple_empty(dentry) } == 0 {
+            return Err(ENOTEMPTY);
         }
+        // SAFETY: By the type invariants.
+        unsafe { forget_entry(dir, dentry) };
+        self.done.set();
+        // SAFETY: By the type invariants. As the directory is locked, it is still empty, and this
+        // doesn't fail.
+        to_result(unsafe { bindings::simple_rmdir(dir, dentry) })
     }
 }
 
@@ -431,16 +466,18 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
 /// # Safety
 ///
 /// `dir` must be an inode made by `NewInode` that is locked, and `dentry` be one of its entries.
-unsafe fn forget_entry(dir: *mut bindings::inode, dentry: *mut bindings::dentry) {
+pub(super) unsafe fn forget_entry(dir: *mut bindings::inode, dentry: *mut bindings::dentry) {
     // SAFETY: By the safety requirements.
     let map = unsafe { offset_ctx(dir) };
 
     if !map.is_null() {
         // SAFETY: By the safety requirements; the map is that of the directory.
-        unsafe {
-            bindings::simple_offset_remove(map, dentry);
-            bindings::i_size_write(dir, (*dir).i_size - DIRENT_SIZE);
-        }
+        unsafe { bindings::simple_offset_remove(map, dentry) };
+        // SAFETY: By the safety requirements.
+        let size = unsafe { (*dir).i_size };
+
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::i_size_write(dir, size - DIRENT_SIZE) };
     }
 }
 
@@ -459,6 +496,7 @@ pub struct Rename<'a, T: FileSystem> {
     new_dir: &'a Inode<T>,
     new_dentry: &'a Dentry<T>,
     flags: c_uint,
+    done: &'a Done,
 }
 
 impl<'a, T: FileSystem> Rename<'a, T> {
@@ -549,9 +587,11 @@ impl<'a, T: FileSystem> Rename<'a, T> {
         if self.exchange() {
             // SAFETY: By the type invariants; both are entries of directories with offset maps, and
             // so have an offset.
-            return to_result(unsafe {
+            to_result(unsafe {
                 bindings::simple_offset_rename_exchange(old_dir, old, new_dir, new)
-            });
+            })?;
+            self.done.set();
+            return Ok(());
         }
         // SAFETY: The dentry is valid.
         if unsafe { bindings::simple_empty(new) } == 0 {
@@ -592,6 +632,7 @@ impl<'a, T: FileSystem> Rename<'a, T> {
             bindings::i_size_write(new_dir, (*new_dir).i_size + DIRENT_SIZE);
             bindings::simple_rename_timestamp(old_dir, old, new_dir, new);
         }
+        self.done.set();
         Ok(())
     }
 
@@ -679,7 +720,7 @@ pub struct SetAttr<'a, T: FileSystem> {
 impl<'a, T: FileSystem> SetAttr<'a, T> {
     /// The inode, with its lock, for what else changes along.
     #[inline]
-    pub fn locked(&mut self) -> LockedInode<'_, T> {
+    pub fn locked(&self) -> LockedInode<'_, T> {
         // SAFETY: By the type invariants.
         unsafe { LockedInode::new(self.inode) }
     }
@@ -690,18 +731,24 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
         self.inode
     }
 
+    /// Which attributes are changed: `ATTR_*`.
+    #[inline]
+    fn ia_valid(&self) -> c_uint {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.attr).ia_valid }
+    }
+
     /// The size that a regular file gets, if that is changed.
     pub fn size(&self) -> Option<bindings::loff_t> {
-        // SAFETY: By the type invariants.
-        unsafe { ((*self.attr).ia_valid & bindings::ATTR_SIZE != 0).then(|| (*self.attr).ia_size) }
+        // SAFETY: By the type invariants; nobody else changes it.
+        let size = unsafe { (*self.attr).ia_size };
+
+        (self.ia_valid() & bindings::ATTR_SIZE != 0).then_some(size)
     }
 
     /// Whether a time of the contents is changed.
     pub fn times_set(&self) -> bool {
-        let times = bindings::ATTR_ATIME | bindings::ATTR_MTIME;
-
-        // SAFETY: By the type invariants.
-        unsafe { (*self.attr).ia_valid & times != 0 }
+        self.ia_valid() & (bindings::ATTR_ATIME | bindings::ATTR_MTIME) != 0
     }
 
     /// Whose attributes are changed.
@@ -716,20 +763,42 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
         unsafe { (*self.attr).ia_valid &= !bindings::ATTR_SIZE };
     }
 
-    /// Checks whether the caller may (`setattr_prepare()`).
+    /// Checks whether the caller may (`setattr_prepare()`), without which nothing is changed.
     ///
     /// # Errors
     ///
     /// `EPERM` and what else setattr_prepare() returns.
-    pub fn prepare(&mut self) -> Result {
+    pub fn prepare(self) -> Result<PreparedAttr<'a, T>> {
         // SAFETY: By the type invariants.
-        to_result(unsafe { bindings::setattr_prepare(self.idmap, self.dentry.as_ptr(), self.attr) })
+        to_result(unsafe {
+            bindings::setattr_prepare(self.idmap, self.dentry.as_ptr(), self.attr)
+        })?;
+        // INVARIANT: It has just been checked.
+        Ok(PreparedAttr(self))
     }
+}
 
+/// A change of attributes that the caller may make, as [`SetAttr::prepare`] has found.
+///
+/// # Invariants
+///
+/// `setattr_prepare()` has returned 0 for it.
+pub struct PreparedAttr<'a, T: FileSystem>(SetAttr<'a, T>);
+
+impl<T: FileSystem> PreparedAttr<'_, T> {
     /// Does it (`setattr_copy()`).
     pub fn copy(&self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::setattr_copy(self.idmap, self.inode.as_ptr(), self.attr) };
+    }
+}
+
+impl<'a, T: FileSystem> Deref for PreparedAttr<'a, T> {
+    type Target = SetAttr<'a, T>;
+
+    #[inline]
+    fn deref(&self) -> &SetAttr<'a, T> {
+        &self.0
     }
 }
 
@@ -830,6 +899,7 @@ impl<O: InodeOperations> VTable<O> {
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: u32,
+        done: &'a Done,
     ) -> NewEntry<'a, O::FileSystem> {
         // SAFETY: The caller holds references to both.
         // INVARIANT: By the safety requirements.
@@ -840,6 +910,7 @@ impl<O: InodeOperations> VTable<O> {
                 dentry: Dentry::from_raw(dentry),
                 // CAST: A mode has 16 bits.
                 mode: Mode::from_raw(mode as bindings::umode_t),
+                done,
             }
         }
     }
@@ -853,12 +924,11 @@ impl<O: InodeOperations> VTable<O> {
         dentry: *mut bindings::dentry,
         mode: bindings::umode_t,
     ) -> c_int {
-        from_result(|| {
-            let mode = u32::from(mode) | bindings::S_IFREG;
+        let mode = u32::from(mode) | bindings::S_IFREG;
 
+        Done::told(|done| {
             // SAFETY: By the safety requirements.
-            O::create(unsafe { Self::new_entry(idmap, dir, dentry, mode) })?;
-            Ok(0)
+            O::create(unsafe { Self::new_entry(idmap, dir, dentry, mode, done) })
         })
     }
 
@@ -872,12 +942,12 @@ impl<O: InodeOperations> VTable<O> {
         mode: bindings::umode_t,
     ) -> *mut bindings::dentry {
         let mode = u32::from(mode) | bindings::S_IFDIR;
+        let told = Done::told(|done| {
+            // SAFETY: By the safety requirements.
+            O::mkdir(unsafe { Self::new_entry(idmap, dir, dentry, mode, done) })
+        });
 
-        // SAFETY: By the safety requirements.
-        match O::mkdir(unsafe { Self::new_entry(idmap, dir, dentry, mode) }) {
-            Ok(()) => null_mut(),
-            Err(e) => e.to_ptr(),
-        }
+        to_result(told).map_or_else(|e| e.to_ptr(), |()| null_mut())
     }
 
     /// # Safety
@@ -890,12 +960,11 @@ impl<O: InodeOperations> VTable<O> {
         mode: bindings::umode_t,
         rdev: bindings::dev_t,
     ) -> c_int {
-        from_result(|| {
+        Done::told(|done| {
             // SAFETY: By the safety requirements.
-            let new = unsafe { Self::new_entry(idmap, dir, dentry, mode.into()) };
+            let new = unsafe { Self::new_entry(idmap, dir, dentry, mode.into(), done) };
 
-            O::mknod(new, DevT::from_raw(rdev))?;
-            Ok(0)
+            O::mknod(new, DevT::from_raw(rdev))
         })
     }
 
@@ -908,17 +977,15 @@ impl<O: InodeOperations> VTable<O> {
         dentry: *mut bindings::dentry,
         target: *const c_char,
     ) -> c_int {
-        from_result(|| {
-            let mode = Mode::lnk().into_raw();
+        let mode = Mode::lnk().into_raw();
 
+        Done::told(|done| {
             // SAFETY: By the safety requirements.
-            unsafe {
-                O::symlink(
-                    Self::new_entry(idmap, dir, dentry, mode.into()),
-                    CStr::from_char_ptr(target),
-                )
-            }?;
-            Ok(0)
+            let new = unsafe { Self::new_entry(idmap, dir, dentry, mode.into(), done) };
+            // SAFETY: By the safety requirements.
+            let target = unsafe { CStr::from_char_ptr(target) };
+
+            O::symlink(new, target)
         })
     }
 
@@ -931,7 +998,7 @@ impl<O: InodeOperations> VTable<O> {
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
     ) -> c_int {
-        from_result(|| {
+        Done::told(|done| {
             // SAFETY: The caller holds references to all.
             // INVARIANT: By the safety requirements.
             let link = unsafe {
@@ -940,11 +1007,11 @@ impl<O: InodeOperations> VTable<O> {
                     dentry: Dentry::from_raw(dentry),
                     old: Dentry::from_raw(old),
                     inode: Inode::from_raw(bindings::d_inode(old)),
+                    done,
                 }
             };
 
-            O::link(link)?;
-            Ok(0)
+            O::link(link)
         })
     }
 
@@ -958,7 +1025,7 @@ impl<O: InodeOperations> VTable<O> {
         file: *mut bindings::file,
         mode: bindings::umode_t,
     ) -> c_int {
-        from_result(|| {
+        Done::told(|done| {
             // INVARIANT: By the safety requirements.
             let new = TmpFile {
                 idmap,
@@ -966,10 +1033,10 @@ impl<O: InodeOperations> VTable<O> {
                 dir: unsafe { Inode::from_raw(dir) },
                 file,
                 mode: Mode::from_raw(mode | bindings::S_IFREG as u16),
+                done,
             };
 
-            O::tmpfile(new)?;
-            Ok(0)
+            O::tmpfile(new)
         })
     }
 
@@ -978,18 +1045,18 @@ impl<O: InodeOperations> VTable<O> {
     /// `dentry` must be an empty or other directory in the directory `dir`, both of this file
     /// system and locked.
     unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
-        from_result(|| {
+        Done::told(|done| {
             // SAFETY: The caller holds references to both.
             // INVARIANT: By the safety requirements.
             let unlink = unsafe {
                 Unlink {
                     dir: Inode::from_raw(dir),
                     dentry: Dentry::from_raw(dentry),
+                    done,
                 }
             };
 
-            O::rmdir(unlink)?;
-            Ok(0)
+            O::rmdir(unlink)
         })
     }
 
@@ -1008,7 +1075,7 @@ impl<O: InodeOperations> VTable<O> {
         let known =
             bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
 
-        from_result(|| {
+        Done::told(|done| {
             if flags & !known != 0 {
                 return Err(EINVAL);
             }
@@ -1027,11 +1094,11 @@ impl<O: InodeOperations> VTable<O> {
                     new_dir: Inode::from_raw(new_dir),
                     new_dentry: Dentry::from_raw(new_dentry),
                     flags,
+                    done,
                 }
             };
 
-            O::rename(rename)?;
-            Ok(0)
+            O::rename(rename)
         })
     }
 
@@ -1071,18 +1138,18 @@ impl<O: InodeOperations> VTable<O> {
     /// `dentry` must be a positive entry of the directory `dir`, both of this file system and
     /// locked.
     unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
-        from_result(|| {
+        Done::told(|done| {
             // SAFETY: The caller holds references to both.
             // INVARIANT: By the safety requirements.
             let unlink = unsafe {
                 Unlink {
                     dir: Inode::from_raw(dir),
                     dentry: Dentry::from_raw(dentry),
+                    done,
                 }
             };
 
-            O::unlink(unlink)?;
-            Ok(0)
+            O::unlink(unlink)
         })
     }
 

@@ -5,8 +5,12 @@
 //! C headers: [`include/linux/path.h`](srctree/include/linux/path.h)
 
 use super::{
-    file::Offset,
+    file::{
+        fmode,
+        Offset, //
+    },
     File,
+    Mode,
     Times, //
 };
 use crate::{
@@ -155,10 +159,13 @@ impl Path {
     ///
     /// # Errors
     ///
-    /// `EPERM` if the size is fixed by a seal or by LUO, `EINVAL` if it is negative, and what else
-    /// the file system returns.
+    /// `EPERM` if the size is fixed by a seal or by LUO, `EINVAL` if it is negative or this isn't a
+    /// regular file, and what else the file system returns.
     pub fn do_truncate(&self, length: Offset) -> Result {
-        if length < 0 {
+        // SAFETY: The inode is held by the dentry; the type of a file doesn't change.
+        let mode = unsafe { (&raw const (*self.inode()).i_mode).read_volatile() };
+
+        if length < 0 || !Mode::from_raw(mode).is_reg() {
             return Err(EINVAL);
         }
         // SAFETY: By the type invariant the dentry is positive; the map changes no number.
@@ -215,7 +222,14 @@ impl Drop for Path {
 
 impl File {
     /// Reads into `buf` at `pos`, and returns how much (`kernel_read()`). May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if it isn't open for reading, and what the file returns.
     pub fn kernel_read(&self, buf: &mut [u8], mut pos: Offset) -> Result<usize> {
+        if self.f_mode() & fmode::READ == 0 {
+            return Err(EBADF);
+        }
         // SAFETY: The file is valid, and so is the buffer for its length.
         let read = unsafe {
             bindings::kernel_read(

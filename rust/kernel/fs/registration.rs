@@ -45,6 +45,9 @@ pub mod flags {
     pub const ALLOW_IDMAP: i32 = crate::bindings::FS_ALLOW_IDMAP as i32;
     /// Times of changes are as fine as somebody looks at them (`FS_MGTIME`).
     pub const MGTIME: i32 = crate::bindings::FS_MGTIME as i32;
+
+    /// All of them. Of others, some tell the VFS that the file system does itself what it doesn't.
+    pub(super) const ALL: i32 = ALLOW_IDMAP | MGTIME;
 }
 
 /// A type of file system.
@@ -70,7 +73,7 @@ pub trait FileSystem: Sized + 'static {
     /// The name that `mount -t` takes.
     const NAME: &'static CStr;
 
-    /// A combination of the constants in [`flags`].
+    /// A combination of the constants in [`flags`]; any other doesn't compile.
     const FLAGS: i32;
 
     /// The mount options.
@@ -156,6 +159,7 @@ impl<T: FileSystem> FileSystemType<T> {
     pub const fn new() -> Self {
         // register_filesystem() has a BUG_ON() for it.
         const_assert!(!has_dot(T::NAME.to_bytes()));
+        const_assert!(T::FLAGS & !flags::ALL == 0);
         let mut fs_type: bindings::file_system_type = pin_init::zeroed();
 
         fs_type.name = crate::str::as_char_ptr_in_const_context(T::NAME);

@@ -30,6 +30,7 @@ use crate::{
     },
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
@@ -39,10 +40,23 @@ use core::{
 /// Flags of a superblock that are not those of a mount, the `SB_I_*` constants of
 /// `include/linux/fs/super_types.h`.
 pub mod iflags {
+    /// A combination of these flags, by `|`. Others the VFS keeps for itself.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub struct IFlags(pub(super) c_ulong);
+
+    impl core::ops::BitOr for IFlags {
+        type Output = Self;
+
+        #[inline]
+        fn bitor(self, other: Self) -> Self {
+            Self(self.0 | other.0)
+        }
+    }
+
     /// Nothing on it can be executed (`SB_I_NOEXEC`).
-    pub const NOEXEC: c_ulong = crate::bindings::SB_I_NOEXEC as c_ulong;
+    pub const NOEXEC: IFlags = IFlags(crate::bindings::SB_I_NOEXEC as c_ulong);
     /// Device nodes on it don't work (`SB_I_NODEV`).
-    pub const NODEV: c_ulong = crate::bindings::SB_I_NODEV as c_ulong;
+    pub const NODEV: IFlags = IFlags(crate::bindings::SB_I_NODEV as c_ulong);
 
     use crate::ffi::c_ulong;
 }
@@ -92,8 +106,8 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// The root directory: `sb->s_root`, which a superblock has from `fill_super` to `kill_sb`.
     pub fn root(&self) -> Option<&Dentry<T>> {
-        // SAFETY: The superblock is valid.
-        let root = unsafe { (*self.as_ptr()).s_root };
+        // SAFETY: The superblock is valid; an active reference may see it being filled.
+        let root = unsafe { (&raw const (*self.as_ptr()).s_root).read_volatile() };
 
         // SAFETY: The superblock holds a reference to its root.
         (!root.is_null()).then(|| unsafe { Dentry::from_raw(root) })
@@ -199,9 +213,37 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
     }
 
     /// Adds to `s_iflags` a combination of the constants in [`iflags`].
-    pub fn set_iflags(&self, flags: c_ulong) {
+    pub fn set_iflags(&self, flags: iflags::IFlags) {
         // SAFETY: Nobody else uses the superblock until it is filled.
-        unsafe { (*self.0.as_ptr()).s_iflags |= flags };
+        unsafe { (*self.0.as_ptr()).s_iflags |= flags.0 };
+    }
+
+    /// Lets writes forget that a file has neither set-id bits nor attributes of a security module
+    /// (`SB_NOSEC`), until the VFS sees that it gets any.
+    ///
+    /// So no other may give a file any than what the VFS calls: no other machine, for one.
+    pub fn set_nosec(&self) {
+        // SAFETY: Nobody else uses the superblock until it is filled.
+        unsafe { (*self.0.as_ptr()).s_flags |= bindings::SB_NOSEC };
+    }
+
+    /// Says over how many file systems this one is stacked (`s_stack_depth`), for a file system
+    /// with [`BackingFile`](super::BackingFile)s: one more than those have, below which it is.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if they are more than `FILESYSTEM_MAX_STACK_DEPTH`; `EBUSY` if there is a root.
+    pub fn set_stack_depth(&self, depth: u32) -> Result {
+        if depth > bindings::FILESYSTEM_MAX_STACK_DEPTH {
+            return Err(EINVAL);
+        }
+        if self.0.root().is_some() {
+            return Err(EBUSY);
+        }
+        // SAFETY: Nobody else uses the superblock until it is filled.
+        // CAST: It is a small number.
+        unsafe { (*self.0.as_ptr()).s_stack_depth = depth as c_int };
+        Ok(())
     }
 
     /// Makes `inode` the root directory (`d_make_root()`).
@@ -209,7 +251,7 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
     /// # Errors
     ///
     /// `EEXIST` if there is a root already, `EXDEV` if the inode is of another superblock,
-    /// `ENOMEM`.
+    /// `ENOTDIR` if it isn't a directory, `ENOMEM`.
     pub fn make_root(&self, inode: NewInode<'_, T>) -> Result<&Dentry<T>> {
         if self.0.root().is_some() {
             return Err(EEXIST);
@@ -217,9 +259,15 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         if !inode.is_of(self.0) {
             return Err(EXDEV);
         }
-        // SAFETY: The inode is ours, and d_make_root() consumes it also when it fails. Nobody else
-        // uses the superblock until it is filled.
-        unsafe { (*self.0.as_ptr()).s_root = bindings::d_make_root(inode.into_raw()) };
+        if !inode.mode().is_dir() {
+            return Err(ENOTDIR);
+        }
+        // SAFETY: The inode is ours, and d_make_root() consumes it also when it fails.
+        let root = unsafe { bindings::d_make_root(inode.into_raw()) };
+
+        // SAFETY: Nobody else sets the root of the superblock, in which there is none. An active
+        // reference may see it.
+        unsafe { (&raw mut (*self.0.as_ptr()).s_root).write_volatile(root) };
         self.0.root().ok_or(ENOMEM)
     }
 }
@@ -233,7 +281,16 @@ impl<T: FileSystem> Deref for NewSuperBlock<'_, T> {
 }
 
 /// A superblock without users, in [`FileSystem::kill_sb`].
-pub struct KillSuper<'a, T: FileSystem>(&'a SuperBlock<T>);
+///
+/// If it is neither used nor dropped there, but forgotten, it is torn down after that.
+///
+/// # Invariants
+///
+/// `killed` says whether the superblock has been torn down.
+pub struct KillSuper<'a, T: FileSystem> {
+    sb: &'a SuperBlock<T>,
+    killed: &'a Cell<bool>,
+}
 
 impl<T: FileSystem> KillSuper<'_, T> {
     /// Tears the superblock down (`kill_anon_super()`) and returns what belonged to it.
@@ -246,14 +303,18 @@ impl<T: FileSystem> KillSuper<'_, T> {
     }
 
     fn kill(&self) -> T::Info {
-        let sb = self.0.as_ptr();
+        let sb = self.sb.as_ptr();
 
-        // SAFETY: The VFS has called ->kill_sb() with this superblock. `s_fs_info` is taken back
-        // only once, since `self` is consumed or being dropped, and after the last inode is gone.
-        unsafe {
-            bindings::kill_anon_super(sb);
-            T::Info::from_foreign((&raw mut (*sb).s_fs_info).read())
-        }
+        // INVARIANT: It is, before anybody asks.
+        self.killed.set(true);
+        // SAFETY: The VFS has called ->kill_sb() with this superblock, for the first and last time.
+        unsafe { bindings::kill_anon_super(sb) };
+        // SAFETY: The VFS frees the superblock after ->kill_sb().
+        let info = unsafe { (*sb).s_fs_info };
+
+        // SAFETY: It came from `into_foreign()`. It is taken back only once, since `self` is
+        // consumed or being dropped, and after the last inode is gone.
+        unsafe { T::Info::from_foreign(info) }
     }
 }
 
@@ -261,7 +322,7 @@ impl<T: FileSystem> Deref for KillSuper<'_, T> {
     type Target = SuperBlock<T>;
 
     fn deref(&self) -> &SuperBlock<T> {
-        self.0
+        self.sb
     }
 }
 
@@ -305,9 +366,20 @@ pub(super) unsafe extern "C" fn fill_super<T: FileSystem>(
 ///
 /// `sb` must be a superblock of the file system `T` without users.
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
+    let killed = Cell::new(false);
     // SAFETY: The caller passes a superblock that is valid for this call, which was made by
     // get_tree_keyed().
-    T::kill_sb(KillSuper(unsafe { SuperBlock::from_raw(sb) }));
+    let sb = unsafe { SuperBlock::from_raw(sb) };
+    // INVARIANT: It is just being passed.
+    let kill = || KillSuper {
+        sb,
+        killed: &killed,
+    };
+
+    T::kill_sb(kill());
+    if !killed.get() {
+        drop(kill());
+    }
 }
 
 /// The `struct super_operations` of the file system `T`.
