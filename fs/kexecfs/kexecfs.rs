@@ -8,7 +8,7 @@
 //! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
 //! files; `prepare.rs` makes a domain ready for the kexec.
 //! `control.rs` is the machine-wide view.
-//! `knobs.rs` and `test_files.c` are for tests.
+//! `knobs.rs`, `liar.rs` and `test_files.c` are for tests.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
 //! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are
 //! the words that a user writes.
@@ -27,6 +27,8 @@ mod gate;
 mod handover;
 mod inode;
 mod knobs;
+#[cfg(CONFIG_KEXECFS_TEST)]
+mod liar;
 mod name;
 mod options;
 mod prepare;
@@ -65,6 +67,8 @@ struct KexecFsModule {
     _registration: Option<Registration<sb::KexecFs>>,
     _control: Option<Registration<control::KexecFsCtl>>,
     _mount_point: Option<SysfsMountPoint>,
+    #[cfg(CONFIG_KEXECFS_TEST)]
+    _liar: Option<Registration<liar::Liar>>,
 }
 
 impl kernel::Module for KexecFsModule {
@@ -83,6 +87,8 @@ impl kernel::Module for KexecFsModule {
                 _registration: None,
                 _control: None,
                 _mount_point: None,
+                #[cfg(CONFIG_KEXECFS_TEST)]
+                _liar: None,
             });
         }
         knobs::start()?;
@@ -92,6 +98,8 @@ impl kernel::Module for KexecFsModule {
             _registration: Some(sb::KEXECFS.register()?),
             _control: Some(control::KEXECFSCTL.register()?),
             _mount_point: Some(SysfsMountPoint::new(c"kexecfs")?),
+            #[cfg(CONFIG_KEXECFS_TEST)]
+            _liar: Some(liar::LIAR.register()?),
         })
     }
 }
