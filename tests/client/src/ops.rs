@@ -68,6 +68,11 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "writev" => control::writev(&args),
         "whole" => control::whole(&args),
         "write-whole" => control::write_whole(&args),
+        "copy-range" => copy_range(&args),
+        "fioqsize" => Ok(Some(format!(
+            "fioqsize: {}",
+            sys::fioqsize(sys::fd(args.fd(0)?))?
+        ))),
         "fill" => many::fill(&args),
         "check" => many::check(&args),
         "eat" => many::eat(&args),
@@ -95,6 +100,8 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "map" => tree::map(&args),
         "poke" => tree::poke(&args),
         "peek" => tree::peek(&args),
+        "aligned" => tree::aligned(&args),
+        "remove-range" => tree::remove_range(&args),
         "pfns" => tree::pfns(&args),
         "list-changing" => tree::list_changing(&args),
         "statfs" => tree::statfs(&args),
@@ -369,15 +376,32 @@ fn sendfile(args: &Args<'_>) -> Outcome {
     Ok(Some(format!("sendfile: {n} bytes")))
 }
 
-/// `splice IN OUT N`
+/// `copy-range IN OUT N`: copy_file_range() at the positions of both.
+fn copy_range(args: &Args<'_>) -> Outcome {
+    let n = rustix::fs::copy_file_range(
+        sys::fd(args.fd(0)?),
+        None,
+        sys::fd(args.fd(1)?),
+        None,
+        args.number(2)?,
+    )?;
+    Ok(Some(format!("copy-range: {n} bytes")))
+}
+
+/// `splice IN OUT N [nonblock]`
 fn splice(args: &Args<'_>) -> Outcome {
+    let flags = match args.text(3) {
+        Ok("nonblock") => rustix::pipe::SpliceFlags::NONBLOCK,
+        Ok(other) => return usage(format!("{other}: no such flag")),
+        Err(_) => rustix::pipe::SpliceFlags::empty(),
+    };
     let n = rustix::pipe::splice(
         sys::fd(args.fd(0)?),
         None,
         sys::fd(args.fd(1)?),
         None,
         args.number(2)?,
-        rustix::pipe::SpliceFlags::empty(),
+        flags,
     )?;
     Ok(Some(format!("splice: {n} bytes")))
 }

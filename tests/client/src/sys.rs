@@ -191,6 +191,30 @@ pub fn mapping(n: usize) -> Option<&'static mut [u8]> {
     Some(unsafe { core::slice::from_raw_parts_mut(addr as *mut u8, length) })
 }
 
+/// madvise(MADV_REMOVE) of a part of the mapping number `n`.
+pub fn remove_range(n: usize, at: usize, length: usize) -> Result<()> {
+    let (addr, all) = *mappings().get(n).ok_or(Errno::INVAL)?;
+    if at.checked_add(length).is_none_or(|end| end > all) {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: it is a part of a mapping of this program; no slice of it is in use (see mapping()).
+    unsafe {
+        rustix::mm::madvise(
+            (addr + at) as *mut _,
+            length,
+            rustix::mm::Advice::LinuxRemove,
+        )
+    }
+}
+
+/// FIOQSIZE: how many bytes the file takes up.
+pub fn fioqsize(at: BorrowedFd<'_>) -> Result<i64> {
+    let mut bytes = 0;
+    // "FIOQSIZE" of asm-generic/ioctls.h, which gives a loff_t.
+    update::<0x5460, i64>(at, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Takes the mapping number `n` away.
 pub fn unmap(n: usize) -> Result<()> {
     if let Some(slot) = mappings().get_mut(n) {

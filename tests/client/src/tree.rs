@@ -352,6 +352,22 @@ pub fn peek(args: &Args<'_>) -> Outcome {
     }
 }
 
+/// `aligned SLOT N`: whether the mapping begins at a multiple of N.
+pub fn aligned(args: &Args<'_>) -> Outcome {
+    let n: usize = args.number(1)?;
+    match sys::mapping(args.number(0)?) {
+        Some(all) if all.as_ptr() as usize % n == 0 => Ok(None),
+        Some(_) => Err(Failure::Wrong("not aligned".into())),
+        None => usage("no mapping"),
+    }
+}
+
+/// `remove-range SLOT AT LENGTH`: madvise(MADV_REMOVE) of a part of the mapping.
+pub fn remove_range(args: &Args<'_>) -> Outcome {
+    sys::remove_range(args.number(0)?, args.number(1)?, args.number(2)?)?;
+    Ok(None)
+}
+
 /// `pfns FD LENGTH FILE`: the numbers of the physical pages of the file, one a line, into FILE.
 pub fn pfns(args: &Args<'_>) -> Outcome {
     use std::os::unix::fs::FileExt;
