@@ -95,7 +95,8 @@ impl<T: FileSystem> Dentry<T> {
         buf.get(..len).unwrap_or_default()
     }
 
-    /// The positive child after `prev`, or the first.
+    /// The persistent child after `prev`, or the first: one that was made by `make_persistent()` or
+    /// `link()` and that no operation has removed since.
     ///
     /// What is made, removed or renamed meanwhile may be missed.
     ///

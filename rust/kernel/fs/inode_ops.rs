@@ -10,6 +10,7 @@ use super::{
         offset_ctx,
         DIRENT_SIZE, //
     },
+    registration::flags,
     xattr,
     Dentry,
     DevT,
@@ -500,6 +501,9 @@ pub struct Rename<'a, T: FileSystem> {
 }
 
 impl<'a, T: FileSystem> Rename<'a, T> {
+    /// Whether the VFS leaves it to `->rename()` to move the dentries.
+    const DOES_D_MOVE: bool = T::FLAGS & flags::RENAME_DOES_D_MOVE != 0;
+
     /// The directory of the old name.
     #[inline]
     pub fn old_dir(&self) -> &'a Inode<T> {
@@ -563,7 +567,9 @@ impl<'a, T: FileSystem> Rename<'a, T> {
 
     /// Does it, as tmpfs does: `simple_offset_rename()`, `simple_offset_rename_exchange()`.
     ///
-    /// The entries keep their positions for readers of the directories.
+    /// The entries keep their positions for readers of the directories. In a file system with
+    /// [`RENAME_DOES_D_MOVE`](flags::RENAME_DOES_D_MOVE) the dentries have been
+    /// moved when this returns.
     ///
     /// # Errors
     ///
@@ -590,6 +596,11 @@ impl<'a, T: FileSystem> Rename<'a, T> {
             to_result(unsafe {
                 bindings::simple_offset_rename_exchange(old_dir, old, new_dir, new)
             })?;
+            if Self::DOES_D_MOVE {
+                // SAFETY: By the type invariants both are positive entries of directories that are
+                // locked; the VFS has checked that neither is within the other.
+                unsafe { bindings::d_exchange(old, new) };
+            }
             self.done.set();
             return Ok(());
         }
@@ -631,6 +642,11 @@ impl<'a, T: FileSystem> Rename<'a, T> {
             bindings::i_size_write(old_dir, (*old_dir).i_size - DIRENT_SIZE);
             bindings::i_size_write(new_dir, (*new_dir).i_size + DIRENT_SIZE);
             bindings::simple_rename_timestamp(old_dir, old, new_dir, new);
+        }
+        if Self::DOES_D_MOVE {
+            // SAFETY: By the type invariants both are names in directories that are locked, and the
+            // old one is positive; the VFS has checked that neither is within the other.
+            unsafe { bindings::d_move(old, new) };
         }
         self.done.set();
         Ok(())

@@ -45,9 +45,13 @@ pub mod flags {
     pub const ALLOW_IDMAP: i32 = crate::bindings::FS_ALLOW_IDMAP as i32;
     /// Times of changes are as fine as somebody looks at them (`FS_MGTIME`).
     pub const MGTIME: i32 = crate::bindings::FS_MGTIME as i32;
+    /// The rename of the file system moves the dentries itself, where the VFS else does it after
+    /// `->rename()` (`FS_RENAME_DOES_D_MOVE`). That of
+    /// [`Rename::simple_offset_rename`](super::super::Rename::simple_offset_rename) does so then.
+    pub const RENAME_DOES_D_MOVE: i32 = crate::bindings::FS_RENAME_DOES_D_MOVE as i32;
 
     /// All of them. Of others, some tell the VFS that the file system does itself what it doesn't.
-    pub(super) const ALL: i32 = ALLOW_IDMAP | MGTIME;
+    pub(super) const ALL: i32 = ALLOW_IDMAP | MGTIME | RENAME_DOES_D_MOVE;
 }
 
 /// A type of file system.
