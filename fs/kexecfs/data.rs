@@ -3,8 +3,10 @@
 //! `data/`: an ordinary directory tree.
 //!
 //! It lies in the dcache, as that of a tmpfs does, and changes inside the gate `Domain::changes`,
-//! which is shut while the domain is prepared. The contents of its files are in `content.rs`, how
-//! they are read and written in `regular.rs`.
+//! which is shut while the domain is prepared. What an operation does to the names, attributes and
+//! extended attributes has been done when it leaves the gate: see "What a prepare records" in
+//! `architecture.rst`. The contents of its files are in `content.rs`, how they are read and written
+//! in `regular.rs`.
 
 use crate::{
     content::{
@@ -91,8 +93,8 @@ pub(crate) struct Item {
     /// How many names beyond the first count for that limit, too.
     links: Atomic<i64>,
     /// The last walk that came by, and the number that it gave the inode.
-    walk: Atomic<u32>,
-    number: Atomic<u32>,
+    pub(crate) walk: Atomic<u32>,
+    pub(crate) number: Atomic<u32>,
 }
 
 impl Item {
@@ -338,89 +340,6 @@ fn set_symlink(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> Result {
 fn set_special(inode: &mut NewInode<'_, KexecFs>, rdev: DevT) -> Result {
     inode.set_inode_ops(InodeOps::file::<Other>());
     inode.init_special(rdev)
-}
-
-// Walking through it.
-
-/// A name that a walk comes by.
-pub(crate) struct Visit<'a> {
-    pub(crate) dentry: &'a DentryRef<'a, KexecFs>,
-    /// The number of the directory that it is in.
-    pub(crate) parent: u32,
-    /// The number of its inode.
-    pub(crate) number: u32,
-    /// Whether this is the first name of its inode.
-    pub(crate) first: bool,
-}
-
-/// The directory `data/` of a superblock.
-pub(crate) fn data_root(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, KexecFs>> {
-    sb.root().ok_or(EIO)?.lookup_noperm_positive_unlocked(DATA)
-}
-
-/// Calls `each` for `data/` and for every name below it, a directory before what is in it.
-///
-/// The inodes are numbered in the order of their first names; how many there are is returned. The
-/// gate has to be shut. `walk` is another number for each walk of the domain.
-pub(crate) fn walk<'a>(
-    sb: &'a SuperBlock<KexecFs>,
-    walk: u32,
-    each: &mut dyn FnMut(Visit<'_>) -> Result,
-) -> Result<u32> {
-    let root = data_root(sb)?;
-    let mut numbers = 0;
-    let mut visit = |dentry: &DentryRef<'a, KexecFs>, parent: u32| -> Result<(u32, bool)> {
-        let inode = dentry.inode().ok_or(EIO)?;
-        let item = item(inode)?;
-        let first = item.walk.load(Relaxed) != walk;
-
-        if first {
-            item.walk.store(walk, Relaxed);
-            item.number.store(numbers, Relaxed);
-            numbers = numbers.checked_add(1).ok_or(EOVERFLOW)?;
-        }
-        let number = item.number.load(Relaxed);
-
-        each(Visit {
-            dentry,
-            parent,
-            number,
-            first,
-        })?;
-        Ok((number, inode.mode().is_dir()))
-    };
-    // No recursion: users nest directories as deep as they like.
-    let mut above = KVVec::new();
-    let mut dir = root;
-    let (mut number, _) = visit(&dir, 0)?;
-    let mut prev = None;
-
-    loop {
-        let next = match dir.next_child(prev.take())? {
-            Some(child) => Some(sb.dget(&child)?),
-            None => None,
-        };
-
-        if let Some(child) = next {
-            let (child_number, is_dir) = visit(&child, number)?;
-
-            if is_dir {
-                let again = sb.dget(&child)?;
-                let parent = core::mem::replace(&mut dir, child);
-
-                above.push((parent, number, again), GFP_KERNEL_ACCOUNT)?;
-                number = child_number;
-            } else {
-                prev = Some(child);
-            }
-        } else if let Some((parent, parent_number, last)) = above.pop() {
-            dir = parent;
-            number = parent_number;
-            prev = Some(last);
-        } else {
-            return Ok(numbers);
-        }
-    }
 }
 
 // What is done with it.

@@ -6,7 +6,7 @@
 //! `preserve.rs` takes descriptors and gives them back, `domain.rs` and `domain/` are what all of
 //! these act on.
 //! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
-//! files; `prepare.rs` makes a domain ready for the kexec.
+//! files; `prepare.rs` makes a domain ready for the kexec, with what `walk.rs` finds in `data/`.
 //! `control.rs` is the machine-wide view.
 //! `knobs.rs`, `liar.rs` and `test_files.c` are for tests.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
@@ -40,6 +40,7 @@ mod state;
 mod text;
 mod timeout;
 mod tree;
+mod walk;
 
 #[path = "super.rs"]
 mod sb;

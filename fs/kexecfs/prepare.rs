@@ -16,9 +16,7 @@ use crate::{
         content,
         item,
         times_of,
-        walk,
-        Kind,
-        Visit, //
+        Kind, //
     },
     domain::{
         size_of_held,
@@ -41,6 +39,10 @@ use crate::{
         State, //
     },
     timeout::Timeout,
+    walk::{
+        Snapshot,
+        Visit, //
+    },
 };
 use kernel::{
     fs::{
@@ -48,8 +50,7 @@ use kernel::{
         Inode,
         Path,
         SuperBlock,
-        Times,
-        NAME_MAX, //
+        Times, //
     },
     kho::abi::kexecfs as abi,
     liveupdate::{
@@ -111,24 +112,22 @@ pub(crate) struct Files<'a> {
     restored: KVVec<Restored<'a>>,
     /// Those that nobody opened, with their tokens.
     carried: KVVec<(Arc<Content>, u64)>,
-    /// How many inodes there are that have a name.
-    named: u32,
+    /// What there is in `data/`.
+    snapshot: Option<Snapshot<'a>>,
 }
 
 impl<'a> Files<'a> {
-    /// Decides for each file of `data/`.
-    fn plan(sb: &SuperBlock<KexecFs>, domain: &Domain, timeout: &Timeout<'_>) -> Result<Self> {
+    /// Walks through `data/`, and decides for each file in it.
+    fn plan(sb: &'a SuperBlock<KexecFs>, domain: &Domain, timeout: &Timeout<'_>) -> Result<Self> {
         let mut files = Self::default();
+        let snapshot = Snapshot::take(sb, domain.next_walk(), || timeout.check(domain))?;
 
-        files.named = walk(sb, domain.next_walk(), &mut |visit: Visit<'_>| {
+        snapshot.for_each(|visit| {
             timeout.check(domain)?;
-
-            let inode = visit.dentry.inode().ok_or(EIO)?;
-
-            if !visit.first || !inode.mode().is_reg() {
+            if !visit.first || !visit.inode.mode().is_reg() {
                 return Ok(());
             }
-            let content = content(inode)?;
+            let content = content(visit.inode)?;
 
             match content.plan() {
                 Plan::Pack => {}
@@ -139,7 +138,7 @@ impl<'a> Files<'a> {
                     Large {
                         content: content.clone(),
                         inner,
-                        name: Name::of_file(visit.dentry.name(&mut [0; NAME_MAX])).ok(),
+                        name: Name::of_file(visit.name).ok(),
                         held: None,
                     },
                     GFP_KERNEL_ACCOUNT,
@@ -147,6 +146,7 @@ impl<'a> Files<'a> {
             }
             Ok(())
         })?;
+        files.snapshot = Some(snapshot);
         Ok(files)
     }
 
@@ -435,7 +435,7 @@ impl Domain {
 
     fn write_down_fixed<'a>(
         &'a self,
-        sb: Option<&SuperBlock<KexecFs>>,
+        sb: Option<&'a SuperBlock<KexecFs>>,
         timeout: &mut Timeout<'_>,
         files: &mut Files<'a>,
     ) -> Result<(), Failure> {
@@ -446,8 +446,8 @@ impl Domain {
         }
         files.restored = self.take_over_restored()?;
         files.hold(self, timeout)?;
-        if sb.is_some() {
-            self.tell_nameless(files.named);
+        if let Some(snapshot) = &files.snapshot {
+            self.tell_nameless(snapshot.inodes());
         }
         // A reboot may wait for the lock.
         let _nowait = NoWait::new();
@@ -456,7 +456,7 @@ impl Domain {
         // Who discards it meanwhile takes back what is in `op`.
         self.alive()?;
         self.preserve_all(&mut op, files, timeout)?;
-        let records = self.records(&op.carried, sb, timeout)?;
+        let records = self.records(&op.carried, files.snapshot.as_ref(), timeout)?;
         let records = op.records.insert(records);
 
         self.set_written(Some(records.bytes()));
@@ -472,8 +472,9 @@ impl Domain {
     }
 
     /// Tells how many files end with this kernel since they have no name.
-    fn tell_nameless(&self, named: u32) {
-        let nameless = i64::from(self.inodes.load(Relaxed)) - i64::from(named);
+    fn tell_nameless(&self, named: usize) {
+        let all = usize::try_from(self.inodes.load(Relaxed)).unwrap_or(0);
+        let nameless = all.saturating_sub(named);
 
         if nameless > 0 && self.messages.ratelimit(c"kexecfs") {
             pr_info!(
@@ -688,7 +689,7 @@ impl Domain {
     fn records(
         &self,
         carried: &[Carried],
-        sb: Option<&SuperBlock<KexecFs>>,
+        snapshot: Option<&Snapshot<'_>>,
         timeout: &Timeout<'_>,
     ) -> Result<Records, Failure> {
         let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
@@ -699,8 +700,8 @@ impl Domain {
                 // Nobody mounted it: as it came.
                 timeout.check(self)?;
                 tree.write(writer)?;
-            } else if let Some(sb) = sb {
-                walk(sb, self.next_walk(), &mut |visit| {
+            } else if let Some(snapshot) = snapshot {
+                snapshot.for_each(|visit| {
                     timeout.check(self)?;
                     write_name(writer, &visit, &mut page)
                 })?;
@@ -772,20 +773,14 @@ fn cannot_carry(e: Error) -> Failure {
 
 /// Writes a name in `data/`, and its inode if this is the first.
 fn write_name(writer: &mut Writer<'_>, visit: &Visit<'_>, page: &mut [u8]) -> Result {
-    let inode = visit.dentry.inode().ok_or(EIO)?;
-
     if visit.first {
-        write_inode(writer, inode, page)?;
-        item(inode)?
+        write_inode(writer, visit.inode, page)?;
+        item(visit.inode)?
             .xattrs()
             .for_each(|name, value| writer.xattr(visit.number, name.to_bytes(), value))?;
     }
     if visit.number != 0 {
-        writer.name(
-            visit.parent,
-            visit.number,
-            visit.dentry.name(&mut [0; NAME_MAX]),
-        )?;
+        writer.name(visit.parent, visit.number, visit.name)?;
     }
     Ok(())
 }

@@ -77,7 +77,8 @@ impl FileSystem for KexecFs {
     type InodeData = KBox<Node>;
 
     const NAME: &'static CStr = c"kexecfs";
-    const FLAGS: i32 = flags::ALLOW_IDMAP;
+    // A rename has happened when it leaves the gate `Domain::changes`.
+    const FLAGS: i32 = flags::ALLOW_IDMAP | flags::RENAME_DOES_D_MOVE;
     const PARAMETERS: param::Parameters = PARAMETERS.parameters();
 
     fn init_fs_context(_fc: &FsContext<'_, Self>) -> Result<KBox<Context>> {
