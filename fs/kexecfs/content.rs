@@ -228,8 +228,8 @@ impl Content {
 
     /// Calls `open` with the inner file for a file that is opened for writing.
     ///
-    /// While the domain is prepared, a file that was written down with its contents is preserved
-    /// first, for them to be those of its end.
+    /// Waits for no prepare. If one has decided, or has already, to write the contents into the
+    /// record, the inner file is preserved first, for them to be those of its end.
     pub(crate) fn open_for_writing(
         self: &Arc<Self>,
         inode: &Inode<KexecFs>,
@@ -237,22 +237,20 @@ impl Content {
     ) -> Result<BackingFile> {
         let path = self.inner(inode)?;
 
-        // Inside the gate: a prepare that follows sees that it is open for writing.
-        match self.domain.change() {
-            Ok(_inside) => return open(&path),
-            Err(e) if e == ESTALE => return Err(e),
-            Err(_) => {}
+        if let Some(opened) = self.open_unpacked(&path, &open) {
+            return opened;
         }
-        self.domain.wait_until_prepared()?;
         let _gate = registry()?.enter()?;
-        let mut op = self.domain.op.lock();
+        let mut op = self.domain.lock_op()?;
         let mut state = self.state.lock();
 
+        // Whoever discards it takes back what is in `op`, and no more.
+        self.domain.alive()?;
         match self.way(&state) {
-            // It has no name and is not handed over, or what was prepared has been cancelled. A
-            // prepare that follows needs the lock for its plan, and sees that it is open.
+            // What was prepared has been cancelled, or somebody else was faster.
             Way::Open | Way::Held => {}
             Way::Carried => return Err(EBUSY),
+            // It stays empty for as long.
             Way::Packed if inode.size() == 0 => {}
             Way::Packed => {
                 let held = HeldFile::try_hold(path.kernel_file_open()?)?;
@@ -263,6 +261,19 @@ impl Content {
             }
         }
         open(&path)
+    }
+
+    /// Calls `open` if the contents are not written into the record by a prepare. One that follows
+    /// waits for the lock, and finds that the file is open.
+    fn open_unpacked(
+        &self,
+        path: &Path,
+        open: impl Fn(&Path) -> Result<BackingFile>,
+    ) -> Option<Result<BackingFile>> {
+        let _nowait = NoWait::new();
+        let state = self.state.lock();
+
+        matches!(self.way(&state), Way::Open | Way::Held).then(|| open(path))
     }
 
     // What a prepare does. Nobody opens it for writing meanwhile, or makes it anything but `Inner`.

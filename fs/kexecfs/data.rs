@@ -455,11 +455,13 @@ impl InodeOperations for Directory {
 
     fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
         let domain = tmpfile.dir().sb().info();
-        let _inside = domain.change()?;
+        let inside = domain.change()?;
         let kind = Kind::File(Content::empty(domain.into())?);
         let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
 
         set_regular(&mut inode);
+        // It has no name, and opening it may take as long as a listener of fanotify likes.
+        drop(inside);
         tmpfile.finish(inode)
     }
 

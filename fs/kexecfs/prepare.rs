@@ -355,7 +355,8 @@ impl Domain {
 
     // How it is done.
 
-    /// Preserves a file of `data/` whose contents are in its record, for who will write to it.
+    /// Preserves a file of `data/` whose contents are in its record, or would be, for a task that is
+    /// about to open it for writing.
     pub(crate) fn preserve_instead(
         &self,
         op: &mut Op,
@@ -363,9 +364,6 @@ impl Domain {
         inner: &Path,
         held: HeldFile,
     ) -> Result {
-        if op.records.is_none() {
-            return Err(EBUSY);
-        }
         let file = HandedOn {
             content,
             token: op.next_token,
@@ -390,10 +388,14 @@ impl Domain {
         let (at, token) = (file.content.record.load(Relaxed), file.token);
 
         op.handed_on.push(file, GFP_KERNEL_ACCOUNT)?;
-        op.records.as_mut().ok_or(EIO)?.change_inode(at, |record| {
-            record.token = token;
-            record.flags |= abi::INODE_TOKEN;
-        })
+        match &mut op.records {
+            Some(records) => records.change_inode(at, |record| {
+                record.token = token;
+                record.flags |= abi::INODE_TOKEN;
+            }),
+            // The prepare that is under way has not written them yet.
+            None => Ok(()),
+        }
     }
 
     /// Fixes `data/` and writes the domain down. After an error all is as before, unless a reboot
@@ -427,9 +429,8 @@ impl Domain {
         Err(failure)
     }
 
-    /// Makes the plans for the files of `data/` void, and changes possible again.
+    /// Makes changes of `data/` possible again.
     pub(crate) fn reopen(&self) {
-        self.prepares.add(1, Relaxed);
         self.changes.open();
     }
 
@@ -711,7 +712,8 @@ impl Domain {
         .map_err(|e| Failure::new(e, "it could not be written down"))
     }
 
-    /// Takes back what [`Domain::write_down`] did.
+    /// Takes back what [`Domain::write_down`] did, with the files that were opened for writing since,
+    /// and makes the plans for the files of `data/` void: no open preserves any by them afterwards.
     ///
     /// The caller drops what is returned after it released `Domain::op`.
     pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {
@@ -721,6 +723,7 @@ impl Domain {
             .give_bytes(op.handed_on.iter().map(|file| file.excess).sum());
         let undone = op.take_back();
 
+        self.prepares.add(1, Relaxed);
         op.records = None;
         self.set_written(None);
         self.drop_empty_session(op);

@@ -81,18 +81,6 @@ impl Domain {
         }
     }
 
-    /// Waits while the domain is being prepared.
-    pub(crate) fn wait_until_prepared(&self) -> Result {
-        let mut table = self.table.lock();
-
-        while table.preparing {
-            if self.settled.wait_interruptible(&mut table) {
-                return Err(ERESTARTSYS);
-            }
-        }
-        Ok(())
-    }
-
     // Reboots, behind the shut gate.
 
     /// Marks the domain, which is prepared, as frozen by a reboot.
