@@ -65,6 +65,7 @@ use kernel::{
         poll::PollCondVarBox,
         Arc,
         CondVar,
+        LockdepMap,
         Mutex,
         MutexGuard, //
     },
@@ -225,6 +226,10 @@ pub(crate) struct Domain {
     /// What changes names, attributes and sizes in `data/` is inside.
     #[pin]
     pub(crate) changes: Gate,
+    /// Held by whoever prepares, for lockdep: a wait for the end of that is one for all that it
+    /// waits for.
+    #[pin]
+    pub(crate) preparing: LockdepMap,
     #[pin]
     pub(crate) space: Space,
     /// Finds the extended attributes in `data/`.
@@ -352,7 +357,11 @@ impl Domain {
                     },
                     "Domain::table"
                 ),
-                changes <- Gate::new(),
+                changes <- Gate::new(c"Domain::changes", kernel::static_lock_class!()),
+                preparing <- LockdepMap::new(
+                    c"Domain::preparing",
+                    kernel::static_lock_class!()
+                ),
                 space <- Space::new(&options),
                 xattrs: SimpleXattrCache::new()?,
                 prepares: Atomic::new(1),

@@ -4,11 +4,12 @@
 //!
 //! It is an SRCU read section behind a flag: nobody waits for it to open, and who shuts it waits
 //! until nobody is inside any more. So nobody inside waits for the limits of his cgroup, unless
-//! what he does ends when a reboot waits.
+//! what he does ends when a reboot waits, nor for user space: what a listener, the owner of a page
+//! or another process decides. Each kind of gate has a lock class of its own, by which lockdep
+//! sees all waits for locks inside of one, and [`LockdepMap`](kernel::sync::LockdepMap) the others.
 
 use kernel::{
     memcontrol::NoWait,
-    new_srcu,
     prelude::*,
     sync::{
         atomic::{
@@ -17,6 +18,7 @@ use kernel::{
             Relaxed, //
         },
         srcu,
+        LockClassKey,
         Srcu, //
     },
 };
@@ -36,10 +38,13 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    pub(crate) fn new(
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             shut: Atomic::new(false),
-            inside <- new_srcu!("Gate::inside"),
+            inside <- Srcu::new(name, key),
         }? Error)
     }
 
@@ -70,6 +75,8 @@ impl Gate {
     }
 
     /// Shuts the gate, and waits for who is inside.
+    ///
+    /// No signal ends that: see "The gate" in `architecture.rst` for how long it can take.
     pub(crate) fn shut(&self) {
         self.shut.xchg(true, Full);
         self.inside.synchronize();

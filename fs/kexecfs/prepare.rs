@@ -264,12 +264,14 @@ impl Domain {
         let _mayfail = MayFail::new();
 
         inside(|| self.begin_preparing())?;
+        let preparing = self.preparing.acquire();
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a
         // while for it, and then doesn't take place.
         let result = self.write_down(Some(sb), &mut Timeout::Never);
 
         self.end_preparing(result.is_ok().then_some(State::Prepared));
+        drop(preparing);
         self.keep(sb);
         result
     }

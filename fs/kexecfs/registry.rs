@@ -165,7 +165,7 @@ impl Registry {
     pub(crate) fn start() -> Result {
         let registry = Arc::pin_init(
             try_pin_init!(Self {
-                gate <- Gate::new(),
+                gate <- Gate::new(c"Registry::gate", static_lock_class!()),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 root <- new_mutex!(Root::add()?, "Registry::root"),
@@ -446,7 +446,7 @@ impl Registry {
     }
 
     /// All domains that can be read.
-    fn domains(&self) -> Result<KVVec<Arc<Domain>>> {
+    pub(crate) fn domains(&self) -> Result<KVVec<Arc<Domain>>> {
         let mut all = KVVec::new();
 
         for slot in self.domains.lock().values() {

@@ -112,8 +112,9 @@ impl Domain {
         f(self.op.lock().records.as_ref().ok_or(EINVAL)?)
     }
 
-    /// Waits for the files that are being preserved.
+    /// Waits for the files that are being preserved and for a prepare.
     pub(crate) fn settle(&self, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
+        self.preparing.sync();
         let mut table = self.table.lock();
 
         while (table.pending != 0 || table.preparing) && timeout.left() != 0 {
