@@ -166,6 +166,12 @@ impl Records {
     pub(crate) fn bytes(&self) -> usize {
         self.len
     }
+
+    /// The stream, for tests.
+    #[cfg(CONFIG_KEXECFS_TEST)]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.stream.get(..self.len).unwrap_or_default()
+    }
 }
 
 /// Writes a stream, and returns it with its length. See [`Records::new`].

@@ -10,7 +10,9 @@
 //! `index` damages what the next kexec points at: 1: each of the first domains but one in a way of
 //! its own, 2: the number of domains, 3: the seal, 4: the address of the index.
 //! Writing `SEED COUNT` to `fuzz` reads so many damaged streams; the number of those that could be
-//! read is in the log.
+//! read is in the log. `records` is what is written down of the first domain that is prepared.
+//! Writing anything to `wait_inside` makes each domain do for lockdep what O_TMPFILE once did: wait
+//! for the end of a prepare inside the gate that prepare shuts.
 //!
 //! All of `test_files.c` is in the same folder.
 
@@ -29,12 +31,15 @@ mod real {
         },
         name::Name,
         options::Options,
+        registry::registry,
     };
     use kernel::{
         debugfs::{
+            BinaryWriter,
             Dir,
             File, //
         },
+        fs::file::Offset,
         kho::abi::{
             kexecfs as abi,
             Vmalloc, //
@@ -47,7 +52,10 @@ mod real {
             },
             SetOnce, //
         },
-        uaccess::UserSliceReader, //
+        uaccess::{
+            UserSliceReader,
+            UserSliceWriter, //
+        },
     };
 
     /// Memory that nobody can hand over: x86 keeps the first MiB away from all. (A page beside one
@@ -73,6 +81,10 @@ mod real {
         index: File<Atomic<u32>>,
         #[pin]
         fuzz: File<()>,
+        #[pin]
+        records: File<Written>,
+        #[pin]
+        wait_inside: File<()>,
     }
 
     static KNOBS: SetOnce<Pin<KBox<Knobs>>> = SetOnce::new();
@@ -90,11 +102,43 @@ mod real {
                 sizes <- dir.read_write_file(c"sizes", number(0)),
                 index <- dir.read_write_file(c"index", number(0)),
                 fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
+                records <- dir.read_binary_file(c"records", Written),
+                wait_inside <- dir.write_callback_file(c"wait_inside", (), &wait_inside),
             }? Error),
             GFP_KERNEL,
         )?;
 
         KNOBS.populate(knobs);
+        Ok(())
+    }
+
+    /// What is written down of a domain.
+    struct Written;
+
+    impl BinaryWriter for Written {
+        fn write_to_slice(&self, to: &mut UserSliceWriter, offset: &mut Offset) -> Result<usize> {
+            for domain in registry()?.domains()? {
+                let mut copy = KVVec::new();
+                let copied = domain.with_records(|records| {
+                    Ok(copy.extend_from_slice(records.as_bytes(), GFP_KERNEL)?)
+                });
+
+                match copied {
+                    // It isn't prepared.
+                    Err(e) if e == EINVAL => {}
+                    result => return result.and_then(|()| to.write_slice_file(&copy, offset)),
+                }
+            }
+            Err(ENOENT)
+        }
+    }
+
+    fn wait_inside((): &(), _from: &mut UserSliceReader) -> Result {
+        for domain in registry()?.domains()? {
+            let _inside = domain.change()?;
+
+            domain.preparing.sync();
+        }
         Ok(())
     }
 

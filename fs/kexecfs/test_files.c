@@ -12,6 +12,8 @@
  *   fail_preserve, fail_freeze, fail_retrieve, fail_finish
  *			the errno that the operation returns, 0 for none
  *   slow_retrieve	how many milliseconds that takes, unless it is cancelled
+ *   hold_rcu		writing 1 is an RCU read section, until 0 is written or
+ *			18 seconds are over
  *
  * A file holds up to 63 bytes of text. If the text is "after OTHER" the file depends
  * on the one whose text is OTHER: that has to be preserved and frozen before it.
@@ -32,6 +34,7 @@
 #include <linux/liveupdate.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -332,6 +335,26 @@ static const struct file_operations kexecfs_test_register_fops = {
 	.write = kexecfs_test_register_late,
 };
 
+static bool hold_rcu;
+
+/*
+ * Who unmounts waits for a grace period, in detach_mounts() for one after
+ * ->unlink(), ->rmdir() or ->rename() and before d_delete() or d_move()
+ */
+static int kexecfs_test_hold_rcu(void *data, u64 hold)
+{
+	int msecs;
+
+	WRITE_ONCE(hold_rcu, hold);
+	guard(rcu)();
+	for (msecs = 0; READ_ONCE(hold_rcu) && msecs < 18000; msecs++)
+		mdelay(1);
+
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_hold_rcu_fops, NULL, kexecfs_test_hold_rcu,
+			 "%llu\n");
+
 static int __init kexecfs_test_init(void)
 {
 	struct dentry *found, *dir;
@@ -352,6 +375,8 @@ static int __init kexecfs_test_init(void)
 				    &kexecfs_test_create_fops);
 	debugfs_create_file("register_late", 0200, dir, NULL,
 			    &kexecfs_test_register_fops);
+	debugfs_create_file("hold_rcu", 0200, dir, NULL,
+			    &kexecfs_test_hold_rcu_fops);
 	debugfs_create_u32("fail_preserve", 0600, dir, &fail_preserve);
 	debugfs_create_u32("fail_freeze", 0600, dir, &fail_freeze);
 	debugfs_create_u32("fail_retrieve", 0600, dir, &fail_retrieve);

@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    bench, control, luo, many, mounts, names, quote, soak, space, stress, sys, tree, unescape,
-    usage, watch, Failure, Outcome,
+    bench, control, luo, many, model, mounts, names, quote, soak, space, stress, sys, tree,
+    unescape, usage, watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -155,6 +155,9 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         // Under stress
         "stall" => stress::stall(&args),
         "stall-list" => stress::stall_list(&args),
+        "ask-tmpfile" => stress::ask_tmpfile(&args),
+        "model" => model::model(&args),
+        "model-check" => model::model_check(&args),
         "hammer" => stress::hammer(&args),
         "failsweep" => stress::failsweep(&args),
         "fail-nth" => stress::fail_nth(&args),

@@ -6,7 +6,7 @@ use crate::many::Stream;
 use crate::ops::{self, wait_for, Args};
 use crate::{errno_name, sys, usage, Failure, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
 use std::collections::BTreeMap;
@@ -54,6 +54,27 @@ fn stall_in(
         waited?;
         match worker.join() {
             Ok(result) => Ok(result?),
+            Err(_) => Err(Failure::Wrong("the thread panicked".into())),
+        }
+    })
+}
+
+/// `ask-tmpfile DIR READY GO`: a thread opens a file without a name (O_TMPFILE) in DIR, whose mount a
+/// listener of fanotify watches: when that is asked whether to allow it, READY is created, and when GO
+/// exists it does.
+pub fn ask_tmpfile(args: &Args<'_>) -> Outcome {
+    let (dir, ready, go) = (args.text(0)?, args.text(1)?, args.text(2)?);
+    let listener = sys::OpenListener::new(Path::new(dir))?;
+    std::thread::scope(|scope| {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let opener = scope.spawn(move || rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR));
+        let file = listener.asked()?;
+        std::fs::write(ready, "")?;
+        let waited = wait_for(go, Duration::from_secs(600));
+        listener.allow(&file)?;
+        waited?;
+        match opener.join() {
+            Ok(result) => Ok(result.map(|_| Some("ask-tmpfile: opened".into()))?),
             Err(_) => Err(Failure::Wrong("the thread panicked".into())),
         }
     })

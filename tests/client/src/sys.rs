@@ -92,6 +92,23 @@ pub fn new_user_namespace() -> Result<()> {
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }
 }
 
+/// truncate(2).
+pub fn truncate(path: &std::path::Path, size: u64) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the path is a string that lives during the call.
+    if unsafe { libc::truncate(path.as_ptr(), size as libc::off_t) } < 0 {
+        return Err(last());
+    }
+    Ok(())
+}
+
+/// The path by which an open file can be given a name.
+pub fn link_of(file: &OwnedFd) -> String {
+    use rustix::fd::AsRawFd;
+    format!("/proc/self/fd/{}", file.as_raw_fd())
+}
+
 /// One page of memory that is missing: touching it stalls until it is supplied through the
 /// userfaultfd that comes with it.
 pub struct MissingPage {
@@ -223,6 +240,59 @@ pub fn unmap(n: usize) -> Result<()> {
         unsafe { rustix::mm::munmap(addr as *mut _, length) }?;
     }
     Ok(())
+}
+
+/// A listener of fanotify that is asked for each open(2) through the mount of `path`.
+pub struct OpenListener(OwnedFd);
+
+impl OpenListener {
+    pub fn new(path: &std::path::Path) -> Result<Self> {
+        use rustix::fd::FromRawFd;
+        use std::os::unix::ffi::OsStrExt;
+        let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+        let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC;
+        // SAFETY: it takes numbers only.
+        let n = unsafe { libc::fanotify_init(flags, libc::O_RDONLY as libc::c_uint) };
+        if n < 0 {
+            return Err(last());
+        }
+        // SAFETY: the descriptor has just been made for this.
+        let group = unsafe { OwnedFd::from_raw_fd(n) };
+        let mark = libc::FAN_MARK_ADD | libc::FAN_MARK_MOUNT;
+        // SAFETY: the path is a string that lives during the call.
+        let rc = unsafe {
+            libc::fanotify_mark(n, mark, libc::FAN_OPEN_PERM, libc::AT_FDCWD, path.as_ptr())
+        };
+        if rc < 0 {
+            return Err(last());
+        }
+        Ok(OpenListener(group))
+    }
+
+    /// Waits until it is asked, and returns the descriptor of the file that is being opened.
+    pub fn asked(&self) -> Result<OwnedFd> {
+        use rustix::fd::FromRawFd;
+        // struct fanotify_event_metadata: the descriptor is at byte 16.
+        let mut event = [0u8; 24];
+        if rustix::io::read(&self.0, &mut event[..])? != event.len() {
+            return Err(Errno::IO);
+        }
+        let n = RawFd::from_ne_bytes([event[16], event[17], event[18], event[19]]);
+        if n < 0 {
+            return Err(Errno::BADF);
+        }
+        // SAFETY: the kernel has just put the descriptor into the table for whoever reads this.
+        Ok(unsafe { OwnedFd::from_raw_fd(n) })
+    }
+
+    /// Allows it.
+    pub fn allow(&self, file: &OwnedFd) -> Result<()> {
+        use rustix::fd::AsRawFd;
+        let mut answer = [0u8; 8];
+        answer[..4].copy_from_slice(&file.as_raw_fd().to_ne_bytes());
+        answer[4..].copy_from_slice(&libc::FAN_ALLOW.to_ne_bytes());
+        rustix::io::write(&self.0, &answer).map(|_| ())
+    }
 }
 
 /// The processor's counter.

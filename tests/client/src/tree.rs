@@ -31,7 +31,7 @@ fn digest(path: &Path) -> Result<String, Failure> {
 }
 
 /// The names of the extended attributes of `path` itself, sorted.
-fn xattr_names(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
+pub fn xattr_names(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
     let mut buf = vec![0u8; 1 << 16];
     let n = match rustix::fs::llistxattr(path, &mut buf[..]) {
         Err(rustix::io::Errno::OPNOTSUPP) => 0,
@@ -46,7 +46,7 @@ fn xattr_names(path: &Path) -> rustix::io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
-fn xattr_value(path: &Path, name: &[u8]) -> rustix::io::Result<Vec<u8>> {
+pub fn xattr_value(path: &Path, name: &[u8]) -> rustix::io::Result<Vec<u8>> {
     let mut buf = vec![0u8; 1 << 16];
     let n = rustix::fs::lgetxattr(path, name, &mut buf[..])?;
     buf.truncate(n);
