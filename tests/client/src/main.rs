@@ -13,6 +13,7 @@
 
 mod bench;
 mod control;
+mod differ;
 mod luo;
 mod many;
 mod model;

@@ -3,7 +3,7 @@
 //! The operations, by name.
 
 use crate::{
-    bench, control, luo, many, model, mounts, names, quote, soak, space, stress, sys, tree,
+    bench, control, differ, luo, many, model, mounts, names, quote, soak, space, stress, sys, tree,
     unescape, usage, watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
@@ -40,6 +40,7 @@ impl Args<'_> {
 pub fn run(name: &str, words: &[String]) -> Outcome {
     let args = Args(words);
     match name {
+        "differ" => differ::differ(&args),
         // Files
         "memfd" => memfd(&args),
         "open" => open(&args),
