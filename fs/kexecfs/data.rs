@@ -538,11 +538,9 @@ impl InodeOperations for Regular {
         let inode = attr.inode();
 
         if let Some(inner) = content(inode)?.inner_if_any() {
-            let times = times_of(inode, &inner.times());
-
             attr.set_size(inner.i_size_read());
             attr.set_blocks(inner.i_blocks());
-            attr.set_times(times);
+            attr.fill_mg_cmtime(&inner);
         } else {
             let size = inode.size().try_into()?;
 

@@ -10,10 +10,7 @@ use crate::{
         size_of,
         Content, //
     },
-    data::{
-        content,
-        times_of, //
-    },
+    data::content,
     sb::KexecFs, //
 };
 use kernel::{
@@ -226,11 +223,12 @@ fn make_room(open: &OpenRegular, fixed: bool, pos: Offset, len: usize) -> Result
 
 /// Copies size, blocks and times from the inner file, where a write has changed them.
 pub(crate) fn update(locked: &LockedInode<'_, KexecFs>, inner: &Path) {
-    let times = times_of(locked, &inner.times());
+    let times = inner.times();
 
     locked.i_size_write(inner.i_size_read());
     locked.inode_set_bytes(bytes_in(inner));
-    locked.set_times(times);
+    locked.set_mtime(times.mtime);
+    locked.set_ctime_deleg(times.ctime);
 }
 
 /// How many bytes of memory an inner file has.

@@ -78,7 +78,7 @@ impl FileSystem for KexecFs {
 
     const NAME: &'static CStr = c"kexecfs";
     // A rename has happened when it leaves the gate `Domain::changes`.
-    const FLAGS: i32 = flags::ALLOW_IDMAP | flags::RENAME_DOES_D_MOVE;
+    const FLAGS: i32 = flags::ALLOW_IDMAP | flags::MGTIME | flags::RENAME_DOES_D_MOVE;
     const PARAMETERS: param::Parameters = PARAMETERS.parameters();
 
     fn init_fs_context(_fc: &FsContext<'_, Self>) -> Result<KBox<Context>> {

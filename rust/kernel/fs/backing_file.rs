@@ -59,7 +59,7 @@ impl BackingFile {
     /// system of `real` returns; `EINVAL` for a file of hugetlbfs, whose mappings have needs that
     /// those of `user` aren't made for.
     pub fn open(user: &LocalFile, real: &Path) -> Result<Self> {
-        const NOT_PASSED_ON: u32 = bindings::O_APPEND | bindings::O_DIRECT | bindings::O_TRUNC;
+        const NOT_PASSED_ON: u32 = bindings::O_DIRECT | bindings::O_TRUNC;
 
         let flags = (user.flags() & !NOT_PASSED_ON) | bindings::O_NOATIME | bindings::O_LARGEFILE;
 
@@ -71,6 +71,9 @@ impl BackingFile {
         })?;
         let file = NonNull::new(file).ok_or(ENOENT)?;
 
+        // Only the opening has to know of it: an append-only file can't be opened without.
+        // SAFETY: The call returned a file that nobody else knows.
+        unsafe { bindings::file_clear_append(file.as_ptr()) };
         // SAFETY: The call returned a reference, which is ours. `File` has the layout of `struct
         // file`, and no table of descriptors has this one.
         let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };

@@ -513,7 +513,8 @@ impl<T: FileSystem> Drop for InodeGuard<'_, T> {
 pub struct NewInode<'a, T: FileSystem>(&'a Inode<T>);
 
 impl<'a, T: FileSystem> NewInode<'a, T> {
-    /// Makes an inode with a number of its own and the present time (`new_inode()`).
+    /// Makes an inode with a number of its own, a random generation and the present time
+    /// (`new_inode()`).
     ///
     /// # Errors
     ///
@@ -530,6 +531,7 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         // SAFETY: The inode is new: nobody else uses it.
         unsafe {
             (*inode).i_ino = u64::from(bindings::get_next_ino());
+            (*inode).i_generation = bindings::get_random_u32();
             (*inode).i_mode = mode.into_raw();
             (*inode).i_private = data.into_foreign();
             bindings::simple_inode_init_ts(inode);

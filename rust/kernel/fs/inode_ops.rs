@@ -6,6 +6,7 @@
 
 use super::{
     dentry::add_entry,
+    fileattr::FileKattr,
     inode::{
         offset_ctx,
         DIRENT_SIZE, //
@@ -19,7 +20,6 @@ use super::{
     LockedInode,
     Mode,
     NewInode,
-    Times,
     Timespec, //
 };
 use crate::{
@@ -98,6 +98,22 @@ pub trait InodeOperations: Sized + 'static {
     ///
     /// Called without a lock.
     fn getattr(_attr: GetAttr<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Tells the flags that `chattr` changes.
+    ///
+    /// May be called with the lock of the inode held.
+    fn fileattr_get(_inode: &Inode<Self::FileSystem>, _fa: &mut FileKattr<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Changes the flags that `chattr` changes; the VFS has checked whether the caller may.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for a flag that the inode can't have.
+    fn fileattr_set(_inode: LockedInode<'_, Self::FileSystem>, _fa: &FileKattr<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -680,9 +696,9 @@ impl<'a, T: FileSystem> Rename<'a, T> {
 ///
 /// `stat` is valid for `'a`.
 pub struct GetAttr<'a, T: FileSystem> {
-    inode: &'a Inode<T>,
-    stat: &'a mut bindings::kstat,
-    request_mask: u32,
+    pub(super) inode: &'a Inode<T>,
+    pub(super) stat: &'a mut bindings::kstat,
+    pub(super) request_mask: u32,
 }
 
 impl<'a, T: FileSystem> GetAttr<'a, T> {
@@ -702,13 +718,6 @@ impl<'a, T: FileSystem> GetAttr<'a, T> {
     #[inline]
     pub fn set_blocks(&mut self, blocks: u64) {
         self.stat.blocks = blocks;
-    }
-
-    /// Sets the times.
-    pub fn set_times(&mut self, times: Times) {
-        self.stat.atime = times.atime.into_raw();
-        self.stat.mtime = times.mtime.into_raw();
-        self.stat.ctime = times.ctime.into_raw();
     }
 
     /// Sets the time of the making, if it is asked for.
@@ -834,6 +843,16 @@ impl<O: InodeOperations> VTable<O> {
         },
         listxattr: if <O::FileSystem as FileSystem>::HAS_XATTRS {
             Some(xattr::listxattr::<O::FileSystem>)
+        } else {
+            None
+        },
+        fileattr_get: if O::HAS_FILEATTR_GET {
+            Some(Self::fileattr_get)
+        } else {
+            None
+        },
+        fileattr_set: if O::HAS_FILEATTR_SET {
+            Some(Self::fileattr_set)
         } else {
             None
         },
@@ -1145,6 +1164,47 @@ impl<O: InodeOperations> VTable<O> {
             };
 
             O::getattr(attr)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be positive and of this file system; `fa` be valid.
+    unsafe extern "C" fn fileattr_get(
+        dentry: *mut bindings::dentry,
+        fa: *mut bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let inode = unsafe { bindings::d_inode(dentry) };
+            // SAFETY: The caller holds a reference.
+            let inode = unsafe { Inode::from_raw(inode) };
+
+            // SAFETY: `fa` is ours for this call.
+            O::fileattr_get(inode, &mut FileKattr::new(unsafe { &mut *fa }))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be positive and of this file system, and its inode locked; `fa` be valid.
+    unsafe extern "C" fn fileattr_set(
+        _idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        fa: *mut bindings::file_kattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let inode = unsafe { bindings::d_inode(dentry) };
+            // SAFETY: The caller holds a reference.
+            let inode = unsafe { Inode::from_raw(inode) };
+            // SAFETY: By the safety requirements.
+            let locked = unsafe { LockedInode::new(inode) };
+
+            // SAFETY: `fa` is ours for this call.
+            O::fileattr_set(locked, &FileKattr::new(unsafe { &mut *fa }))?;
             Ok(0)
         })
     }

@@ -97,7 +97,7 @@ impl Path {
         &raw const self.0
     }
 
-    fn inode(&self) -> *mut bindings::inode {
+    pub(super) fn inode(&self) -> *mut bindings::inode {
         // SAFETY: By the type invariant the dentry is valid, and positive as long as it is held.
         unsafe { bindings::d_inode(self.0.dentry) }
     }
@@ -122,7 +122,8 @@ impl Path {
         unsafe { Times::of(self.inode()) }
     }
 
-    /// Sets the times. May sleep: takes the lock of the inode.
+    /// Sets the times, which count as queried: they may have been told of the file that they come
+    /// from. May sleep: takes the lock of the inode.
     pub fn set_times(&self, times: Times) {
         let inode = self.inode();
 
@@ -132,6 +133,7 @@ impl Path {
             times.set(inode);
             bindings::inode_unlock(inode);
         }
+        self.set_queried();
     }
 
     /// Makes it a file that only the kernel knows, which security modules don't ask about

@@ -185,7 +185,7 @@ impl<T: FileSystem> Drop for ActiveSuper<T> {
 }
 
 /// What `statfs()` tells of a superblock: a `struct kstatfs`.
-pub struct KStatFs<'a>(&'a mut bindings::kstatfs);
+pub struct KStatFs<'a>(pub(super) &'a mut bindings::kstatfs);
 
 impl KStatFs<'_> {
     /// How many blocks of a page there are, and how many of them are free.

@@ -11,6 +11,7 @@
 //! and its failure ends the program. `exec` and `run` take all words up to the next `+`,
 //! and hand a `++` on as `+`.
 
+mod attr;
 mod bench;
 mod control;
 mod differ;
@@ -25,6 +26,7 @@ mod soak;
 mod space;
 mod stress;
 mod sys;
+mod times;
 mod tree;
 mod watch;
 

@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    bench, control, differ, luo, many, model, mounts, names, quote, soak, space, stress, sys, tree,
-    unescape, usage, watch, Failure, Outcome,
+    attr, bench, control, differ, luo, many, model, mounts, names, quote, soak, space, stress, sys,
+    times, tree, unescape, usage, watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -107,6 +107,16 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "list-changing" => tree::list_changing(&args),
         "statfs" => tree::statfs(&args),
         "space" => space::space(&args),
+        "changes" => times::changes(&args),
+        "lsattr" => attr::lsattr(&args),
+        "chattr" => attr::chattr(&args),
+        "fsxattr" => attr::fsxattr(&args),
+        "statx" => attr::statx(&args),
+        "identity" => attr::identity(&args),
+        "handle" => attr::handle(&args),
+        "open-handle" => attr::open_handle(&args),
+        "fanotify" => attr::fanotify(&args),
+        "fanotify-read" => attr::fanotify_read(&args),
         "bench" => bench::bench(&args),
         // The process
         "as" => become_user(&args),

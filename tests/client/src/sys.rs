@@ -300,3 +300,105 @@ pub fn ticks() -> u64 {
     // SAFETY: every x86-64 processor has it.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
+
+/// What name_to_handle_at() and open_by_handle_at() take: struct file_handle with its bytes.
+#[repr(C)]
+struct FileHandle {
+    bytes: u32,
+    kind: i32,
+    data: [u8; libc::MAX_HANDLE_SZ as usize],
+}
+
+const HEADER: usize = 8;
+
+/// The handle of `path`, which may be a symbolic link, as struct file_handle has it.
+pub fn name_to_handle(path: &str) -> Result<Vec<u8>> {
+    let path = CString::new(path).map_err(|_| Errno::INVAL)?;
+    let mut handle = FileHandle {
+        bytes: libc::MAX_HANDLE_SZ as u32,
+        kind: 0,
+        data: [0; libc::MAX_HANDLE_SZ as usize],
+    };
+    let mut mount = 0;
+    // SAFETY: the path is a string, and the kernel writes no more than `bytes` of the handle.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            &mut handle as *mut FileHandle,
+            &mut mount as *mut i32,
+            0,
+        )
+    };
+    if rc < 0 {
+        return Err(last());
+    }
+    let mut all = [handle.bytes.to_ne_bytes(), handle.kind.to_ne_bytes()].concat();
+    all.extend_from_slice(&handle.data[..handle.bytes as usize]);
+    Ok(all)
+}
+
+/// Opens the file with the given handle on the mount that `at` is of.
+pub fn open_by_handle(at: BorrowedFd<'_>, handle: &[u8], flags: u32) -> Result<OwnedFd> {
+    use rustix::fd::{AsRawFd, FromRawFd};
+    let mut buf = FileHandle {
+        bytes: 0,
+        kind: 0,
+        data: [0; libc::MAX_HANDLE_SZ as usize],
+    };
+    let word = |at: usize| -> Result<[u8; 4]> {
+        let bytes = handle.get(at..at + 4).ok_or(Errno::INVAL)?;
+        bytes.try_into().map_err(|_| Errno::INVAL)
+    };
+    buf.bytes = u32::from_ne_bytes(word(0)?);
+    buf.kind = i32::from_ne_bytes(word(4)?);
+    let data = &handle[HEADER..];
+    buf.data
+        .get_mut(..data.len())
+        .ok_or(Errno::INVAL)?
+        .copy_from_slice(data);
+    // SAFETY: the kernel reads no more than `bytes` of the handle, which it checks.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            at.as_raw_fd(),
+            &buf as *const FileHandle,
+            (flags | libc::O_CLOEXEC as u32) as i32,
+        )
+    };
+    if rc < 0 {
+        return Err(last());
+    }
+    // SAFETY: the call has returned a new descriptor, which nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(rc as RawFd) })
+}
+
+/// A group of fanotify that is told of the events `mask` in the file system of `path`.
+pub fn fanotify(flags: u32, mask: u64, path: &str) -> Result<OwnedFd> {
+    use rustix::fd::{AsRawFd, FromRawFd};
+    const FAN_MARK_ADD_FILESYSTEM: u32 = 0x101;
+    let path = CString::new(path).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the call takes two numbers.
+    let rc = unsafe { libc::syscall(libc::SYS_fanotify_init, flags, libc::O_CLOEXEC) };
+    if rc < 0 {
+        return Err(last());
+    }
+    // SAFETY: the call has returned a new descriptor, which nobody else owns.
+    let group = unsafe { OwnedFd::from_raw_fd(rc as RawFd) };
+    // SAFETY: the path is a string.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_fanotify_mark,
+            group.as_raw_fd(),
+            FAN_MARK_ADD_FILESYSTEM,
+            mask,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+        )
+    };
+    if rc < 0 {
+        return Err(last());
+    }
+    Ok(group)
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! File handles, and what they are made of.
+//!
+//! C headers: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
+//!
+//! A handle names an inode of a superblock, for `name_to_handle_at()`, fanotify and NFS. The
+//! superblock is known by its UUID, the inode by its number and its generation, which differs for
+//! two inodes that had the same number one after the other.
+
+use super::{
+    FileSystem,
+    Inode,
+    KStatFs,
+    NewInode,
+    NewSuperBlock, //
+};
+use crate::{
+    bindings,
+    prelude::*,
+    uuid::Uuid, //
+};
+
+impl<T: FileSystem> Inode<T> {
+    /// The generation of the number: `inode->i_generation`.
+    #[inline]
+    pub fn generation(&self) -> u32 {
+        // SAFETY: The inode is valid; the field doesn't change once others know the inode.
+        unsafe { (*self.as_ptr()).i_generation }
+    }
+}
+
+impl<T: FileSystem> NewInode<'_, T> {
+    /// Sets the number, `inode->i_ino`, which is one of `get_next_ino()` else.
+    ///
+    /// Programs tell two inodes of a superblock apart by it. For an inode that has no
+    /// [handle](Self::set_handle) yet: it would not be found by that any more.
+    pub fn set_ino(&mut self, ino: u64) {
+        // SAFETY: By the type invariant nobody else uses the inode.
+        unsafe { (*self.as_ptr()).i_ino = ino };
+    }
+
+    /// Sets the number and its generation, which is random else, to those of a handle that is known
+    /// already, and which leads to the inode from then on (`simple_hash_inode()`).
+    pub fn set_handle(&mut self, ino: u64, generation: u32) {
+        let inode = self.as_ptr();
+
+        self.set_ino(ino);
+        // SAFETY: As in `set_ino`.
+        unsafe { (*inode).i_generation = generation };
+        // SAFETY: The inode is valid. Who finds it now looks for its dentry only.
+        unsafe { bindings::simple_hash_inode(inode) };
+    }
+}
+
+impl<T: FileSystem> NewSuperBlock<'_, T> {
+    /// Lets its inodes have handles, of number and generation (`simple_export_operations`).
+    pub fn set_simple_export_ops(&self) {
+        // SAFETY: Nobody else uses the superblock until it is filled. The table is static; what it
+        // wants is that the tree is in the dcache, as that of each `FileSystem` is, and that inodes
+        // are hashed by itself alone, as those of `NewInode` are.
+        unsafe { (*self.as_ptr()).s_export_op = &raw const bindings::simple_export_operations };
+    }
+
+    /// Sets the UUID, which `FS_IOC_GETFSUUID` tells (`super_set_uuid()`).
+    pub fn set_uuid(&self, uuid: &Uuid) {
+        let bytes = uuid.as_bytes();
+
+        // SAFETY: Nobody else uses the superblock until it is filled. The bytes are valid for the
+        // call, and as many as fit there.
+        unsafe { bindings::super_set_uuid(self.as_ptr(), bytes.as_ptr(), bytes.len() as c_uint) };
+    }
+}
+
+impl KStatFs<'_> {
+    /// Sets the ID that fanotify and others know the superblock by, to one that follows from its
+    /// UUID (`uuid_to_fsid()`).
+    pub fn set_fsid(&mut self, uuid: &Uuid) {
+        let mut bytes = *uuid.as_bytes();
+
+        // SAFETY: The function reads the 16 bytes of a UUID.
+        self.0.f_fsid = unsafe { bindings::uuid_to_fsid(bytes.as_mut_ptr()) };
+    }
+}
