@@ -187,13 +187,23 @@ impl Content {
         };
 
         path.set_times(inode.times());
-        self.set_inner(&mut state, &path);
+        self.set_inner(&mut state, &path, inode);
         Ok(path)
     }
 
-    fn set_inner(&self, state: &mut State, path: &Path) {
+    fn set_inner(&self, state: &mut State, path: &Path, inode: &Inode<KexecFs>) {
         self.inner.populate(path.clone());
         state.bytes = Bytes::Inner;
+        // Whoever changes the flags meanwhile changes those of the inode first, and then looks for
+        // the inner file.
+        loop {
+            let flags = inode.flags();
+
+            path.set_flags(flags);
+            if inode.flags() == flags {
+                break;
+            }
+        }
     }
 
     /// Retrieves the inner file. The caller is inside the gate.
@@ -217,7 +227,7 @@ impl Content {
 
         path.set_private();
         path.set_times(inode.times());
-        self.set_inner(&mut state, &path);
+        self.set_inner(&mut state, &path, inode);
         Ok(path)
     }
 

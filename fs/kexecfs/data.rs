@@ -9,6 +9,10 @@
 //! in `regular.rs`.
 
 use crate::{
+    attr::{
+        self,
+        Attr, //
+    },
     content::{
         size_of,
         Content, //
@@ -35,6 +39,7 @@ use crate::{
 };
 use kernel::{
     fs::{
+        fileattr::FileKattr,
         xattr::{
             simple_xattr_space,
             SetXattr,
@@ -49,6 +54,7 @@ use kernel::{
         InodeOperations,
         InodeOps,
         Link,
+        LockedInode,
         Mode,
         NewEntry,
         NewInode,
@@ -87,6 +93,7 @@ pub(crate) enum Kind {
 pub(crate) struct Item {
     domain: Arc<Domain>,
     pub(crate) kind: Kind,
+    pub(crate) attr: Attr,
     xattrs: Pin<KBox<SimpleXattrs>>,
     /// What they count for the domain's limit. Changed under the lock of the inode.
     xattr_space: Atomic<u64>,
@@ -121,6 +128,7 @@ impl Item {
             links: Atomic::new(0),
             domain,
             kind,
+            attr: Attr::new(),
             walk: Atomic::new(0),
             number: Atomic::new(0),
         };
@@ -222,6 +230,7 @@ pub(crate) fn make_data(
             Item::node(domain, Kind::Directory)?,
         )?;
 
+        attr::init(&mut inode, None)?;
         inode.set_owner(options.uid, options.gid);
         inode.set_offset_dir::<Directory>()?;
         root.start_creating(DATA)?.make_persistent(inode)?;
@@ -304,6 +313,7 @@ fn handed_over<'a>(
     };
     let mut inode = NewInode::new(sb, recorded.mode, Item::handed_over(domain, kind)?)?;
 
+    attr::restore(&mut inode, tree.attr(number).as_ref())?;
     inode.set_owner(recorded.uid, recorded.gid);
     match recorded.kind {
         RecordedKind::Directory => inode.set_offset_dir::<Directory>()?,
@@ -357,6 +367,7 @@ impl InodeOperations for Directory {
         let kind = Kind::File(Content::empty(domain.into())?);
         let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
 
+        attr::init(&mut inode, Some(entry.dir()))?;
         set_regular(&mut inode);
         entry.make_persistent(inode)
     }
@@ -366,6 +377,7 @@ impl InodeOperations for Directory {
         let _inside = domain.change()?;
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Directory)?)?;
 
+        attr::init(&mut inode, Some(entry.dir()))?;
         inode.set_offset_dir::<Directory>()?;
         entry.make_persistent(inode)
     }
@@ -378,6 +390,7 @@ impl InodeOperations for Directory {
         let _inside = domain.change()?;
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
 
+        attr::init(&mut inode, Some(entry.dir()))?;
         set_special(&mut inode, rdev)?;
         entry.make_persistent(inode)
     }
@@ -390,6 +403,7 @@ impl InodeOperations for Directory {
         };
         let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
 
+        attr::init(&mut inode, Some(entry.dir()))?;
         set_symlink(&mut inode, target)?;
         entry.make_persistent(inode)
     }
@@ -440,6 +454,7 @@ impl InodeOperations for Directory {
             let data = Item::node(domain.clone(), Kind::Other)?;
             let mut whiteout = rename.new_whiteout(data)?;
 
+            attr::init(&mut whiteout, Some(rename.old_dir()))?;
             whiteout.set_inode_ops(InodeOps::file::<Other>());
             Some(whiteout)
         } else {
@@ -459,6 +474,7 @@ impl InodeOperations for Directory {
         let kind = Kind::File(Content::empty(domain.into())?);
         let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
 
+        attr::init(&mut inode, Some(tmpfile.dir()))?;
         set_regular(&mut inode);
         // It has no name, and opening it may take as long as a listener of fanotify likes.
         drop(inside);
@@ -467,6 +483,18 @@ impl InodeOperations for Directory {
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         set_attributes(attr)
+    }
+
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        attr::fill(&mut attr)
+    }
+
+    fn fileattr_get(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Result {
+        attr::get_flags(inode, fa)
+    }
+
+    fn fileattr_set(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
+        attr::set_flags(inode, fa)
     }
 }
 
@@ -479,6 +507,10 @@ impl InodeOperations for Other {
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         set_attributes(attr)
+    }
+
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        attr::fill(&mut attr)
     }
 }
 
@@ -546,7 +578,15 @@ impl InodeOperations for Regular {
 
             attr.set_blocks(bytes_of(size, 0) / 512);
         }
-        Ok(())
+        attr::fill(&mut attr)
+    }
+
+    fn fileattr_get(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Result {
+        attr::get_flags(inode, fa)
+    }
+
+    fn fileattr_set(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
+        attr::set_flags(inode, fa)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
         Arrived,
         Records, //
     },
+    identity::Identity,
     name::Name,
     options::Options,
     prepare::{
@@ -232,6 +233,7 @@ pub(crate) struct Domain {
     pub(crate) preparing: LockdepMap,
     #[pin]
     pub(crate) space: Space,
+    pub(crate) identity: Identity,
     /// Finds the extended attributes in `data/`.
     pub(crate) xattrs: Arc<SimpleXattrCache>,
     /// How often preparing began or was undone: see [`Content::plan`](crate::content::Content).
@@ -271,7 +273,15 @@ impl Domain {
         let session = name.session()?;
         let options = Options::new()?;
 
-        Self::with(name, session, options, RBTree::new(), None, None)
+        Self::with(
+            name,
+            session,
+            options,
+            Identity::new(),
+            RBTree::new(),
+            None,
+            None,
+        )
     }
 
     /// A domain that the previous kernel handed over.
@@ -294,6 +304,7 @@ impl Domain {
             arrived.name,
             session,
             arrived.options,
+            arrived.identity.unwrap_or_else(Identity::new),
             restorable,
             arrived.tree,
             Some(Came {
@@ -311,6 +322,7 @@ impl Domain {
         name: Name,
         session: Name,
         options: Options,
+        identity: Identity,
         restorable: RBTree<Name, Arc<Entry>>,
         tree: Option<Arc<Tree>>,
         came: Option<Came>,
@@ -363,6 +375,7 @@ impl Domain {
                     kernel::static_lock_class!()
                 ),
                 space <- Space::new(&options),
+                identity,
                 xattrs: SimpleXattrCache::new()?,
                 prepares: Atomic::new(1),
                 walks: Atomic::new(0),

@@ -6,6 +6,7 @@
 //! be read costs the domain that it belongs to, and no other.
 
 use crate::{
+    identity::Identity,
     knobs,
     name::Name,
     options::{
@@ -282,6 +283,11 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Writes what the superblock is known by.
+    pub(crate) fn super_block(&mut self, record: &abi::SuperRecord) -> Result {
+        self.since_minor(4, abi::RECORD_SUPER, record.as_bytes())
+    }
+
     /// Writes an inode of `data/` with what follows it, and returns where the record lies.
     pub(crate) fn inode(&mut self, inode: &abi::InodeRecord, rest: &[u8]) -> Result<usize> {
         let at = self.len + size_of::<abi::Record>();
@@ -306,6 +312,20 @@ impl<'a> Writer<'a> {
         };
 
         self.record(abi::RECORD_XATTR, &[record.as_bytes(), name, value])
+    }
+
+    /// Writes further attributes of an inode in `data/`: an [`abi::AttrRecord`] and what a later
+    /// version has added to it.
+    pub(crate) fn attr(&mut self, record: &[u8]) -> Result {
+        self.since_minor(4, abi::RECORD_ATTR, record)
+    }
+
+    /// Writes a record that a reader may skip, unless it is to be read by an older version.
+    fn since_minor(&mut self, minor: u16, kind: u16, payload: &[u8]) -> Result {
+        if knobs::version().1 < minor {
+            return Ok(());
+        }
+        self.record_with(kind, 0, &[payload])
     }
 
     /// Writes the end.
@@ -373,6 +393,8 @@ pub(crate) struct Arrived {
     /// The LUO session that holds its files; without one there are none.
     pub(crate) session: Option<Name>,
     pub(crate) options: Options,
+    /// What its superblock was known by.
+    pub(crate) identity: Option<Identity>,
     /// For how many seconds nobody finished it in earlier kernels.
     pub(crate) waited: u64,
     /// How long its stream is.
@@ -572,6 +594,12 @@ impl<'a> Reader<'a> {
                 (abi::RECORD_FILE, Some(arrived)) => file(payload, arrived, &mut tokens)?,
                 (abi::RECORD_LIMITS, Some(arrived)) => limits(payload, arrived)?,
                 (abi::RECORD_WAITING, Some(arrived)) => waiting(payload, arrived)?,
+                (abi::RECORD_SUPER, Some(arrived)) => super_block(payload, arrived)?,
+                (abi::RECORD_ATTR, Some(arrived)) => {
+                    let next_ino = arrived.identity.as_ref().map(Identity::next_ino);
+
+                    index.add_attr(payload, self.at + size_of::<abi::Record>(), next_ino)?;
+                }
                 (abi::RECORD_INODE, Some(_)) => {
                     let at = self.at + size_of::<abi::Record>();
 
@@ -659,6 +687,7 @@ fn domain(payload: &[u8]) -> Result<Arrived, (&'static str, Error)> {
         name,
         session,
         options: options().ok_or(("the owner or mode of the domain is illegal", EIO))?,
+        identity: None,
         waited: 0,
         len: 0,
         files: RBTree::new(),
@@ -723,6 +752,18 @@ fn waiting(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, E
 
     arrived.waited = record.seconds;
     Ok(())
+}
+
+fn super_block(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static str, Error)> {
+    let (record, _) = abi::SuperRecord::ref_from_prefix(payload)
+        .map_err(|_| ("the record of the superblock is too short", EIO))?;
+    let identity = Identity::from_record(record)
+        .ok_or(("the superblock has an illegal UUID or number", EIO))?;
+
+    match arrived.identity.replace(identity) {
+        Some(_) => Err(("there are two records of the superblock", EIO)),
+        None => Ok(()),
+    }
 }
 
 /// Whether a stream can be read, for [`crate::knobs`].

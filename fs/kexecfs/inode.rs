@@ -13,6 +13,7 @@ use crate::{
         Entry, //
     },
     failure::Failure,
+    identity::ino,
     name::{
         command,
         COMMAND_MAX, //
@@ -93,10 +94,13 @@ pub(crate) fn make_tree(
     root: &Dentry<KexecFs>,
     options: &Options,
 ) -> Result {
-    let file = |name, permissions, ops| -> Result {
+    let domain = sb.info();
+    let generation = domain.identity.generation();
+    let file = |name, ino, permissions, ops| -> Result {
         let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
         let mut inode = NewInode::new(sb, Mode::reg(permissions), node)?;
 
+        inode.set_handle(ino, generation);
         inode.set_owner(options.uid, options.gid);
         inode.set_inode_ops(InodeOps::file::<Control>());
         inode.set_file_ops(ops);
@@ -104,24 +108,36 @@ pub(crate) fn make_tree(
         Ok(())
     };
 
-    file(STATE, 0o644, FileOps::new::<StateFile>())?;
-    file(ERROR, 0o444, FileOps::new::<ErrorFile>())?;
-    file(FD_PRESERVE, 0o600, FileOps::new::<FdPreserve>())?;
-    file(FD_UNPRESERVE, 0o200, FileOps::new::<FdUnpreserve>())?;
+    file(STATE, ino::STATE, 0o644, FileOps::new::<StateFile>())?;
+    file(ERROR, ino::ERROR, 0o444, FileOps::new::<ErrorFile>())?;
+    file(
+        FD_PRESERVE,
+        ino::FD_PRESERVE,
+        0o600,
+        FileOps::new::<FdPreserve>(),
+    )?;
+    file(
+        FD_UNPRESERVE,
+        ino::FD_UNPRESERVE,
+        0o200,
+        FileOps::new::<FdUnpreserve>(),
+    )?;
 
     let node = KBox::new(Node::Control, GFP_KERNEL_ACCOUNT)?;
     let mut inode = NewInode::new(sb, Mode::dir(0o700), node)?;
 
+    inode.set_handle(ino::FD_RESTORE, generation);
     inode.set_owner(options.uid, options.gid);
     inode.set_nlink(2);
     inode.set_inode_ops(InodeOps::dir::<RestoreDir>());
     inode.set_file_ops(FileOps::simple_dir());
     let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode)?;
 
-    for entry in sb.info().restorable()?.iter() {
+    for entry in domain.restorable()?.iter() {
         let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
         let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
 
+        inode.set_ino(domain.identity.new_ino()?);
         inode.set_owner(options.uid, options.gid);
         inode.set_inode_ops(InodeOps::file::<Control>());
         inode.set_file_ops(FileOps::new::<FdRestore>());
@@ -129,7 +145,7 @@ pub(crate) fn make_tree(
             .start_creating(entry.name.as_c_str())?
             .make_persistent(inode)?;
     }
-    make_data(sb, root, options, sb.info().tree().as_ref())
+    make_data(sb, root, options, domain.tree().as_ref())
 }
 
 /// Tells those who watch the file `name` in the root that it has changed.
@@ -163,6 +179,7 @@ pub(crate) fn new_root<'a>(
     let node = KBox::new(Node::Root, GFP_KERNEL_ACCOUNT)?;
     let mut root = NewInode::new(sb, Mode::dir(options.mode), node)?;
 
+    root.set_handle(ino::ROOT, sb.info().identity.generation());
     root.set_owner(options.uid, options.gid);
     // Its name, its "." and the ".." of fd_restore and data.
     root.set_nlink(4);

@@ -6,7 +6,8 @@
 //! `preserve.rs` takes descriptors and gives them back, `domain.rs` and `domain/` are what all of
 //! these act on.
 //! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
-//! files; `prepare.rs` makes a domain ready for the kexec, with what `walk.rs` finds in `data/`.
+//! files, `attr.rs` and `identity.rs` what else its inodes have and are known by; `prepare.rs`
+//! makes a domain ready for the kexec, with what `walk.rs` finds in `data/`.
 //! `control.rs` is the machine-wide view.
 //! `knobs.rs`, `liar.rs` and `test_files.c` are for tests.
 //! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
@@ -17,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attr;
 mod content;
 mod control;
 mod counted;
@@ -25,6 +27,7 @@ mod domain;
 mod failure;
 mod gate;
 mod handover;
+mod identity;
 mod inode;
 mod knobs;
 #[cfg(CONFIG_KEXECFS_TEST)]

@@ -3,7 +3,8 @@
 //! Knobs for the tests, in `debugfs/kexecfs_test`: records as another version of kexecfs would hand
 //! them over, damaged ones, and a mutator for the reader.
 //!
-//! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting.
+//! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting,
+//! and none before 4 had records of the superblock and of attributes.
 //! `unknown` adds a record of an unknown type to each domain, which 1: may be skipped, 2: must be
 //! understood. A `damage` other than 0 is the seed for changes to what is written down of a domain
 //! from then on. With `sizes`, files of `data/` that LUO has are a byte larger in their records.
@@ -300,6 +301,10 @@ mod real {
                 Some(1),
                 files.into_iter(),
             )?;
+            writer.super_block(&abi::SuperRecord {
+                uuid: [1; 16],
+                next_ino: abi::INO_MIN + 7,
+            })?;
             for (record, rest) in [
                 (&dir, &b""[..]),
                 (&dir, b""),
@@ -321,6 +326,15 @@ mod real {
                 (1, 6, b"deep"),
             ] {
                 writer.name(parent, inode, name)?;
+            }
+            for inode in 0..6 {
+                let attr = abi::AttrRecord {
+                    ino: abi::INO_MIN + u64::from(inode),
+                    inode,
+                    ..Default::default()
+                };
+
+                writer.attr(attr.as_bytes())?;
             }
             for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
                 writer.xattr(inode, name, b"value")?;

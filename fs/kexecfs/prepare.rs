@@ -780,8 +780,10 @@ fn cannot_carry(e: Error) -> Failure {
 fn write_name(writer: &mut Writer<'_>, visit: &Visit<'_>, page: &mut [u8]) -> Result {
     if visit.first {
         write_inode(writer, visit.inode, page)?;
-        item(visit.inode)?
-            .xattrs()
+        let item = item(visit.inode)?;
+
+        writer.attr(item.attr.to_record(visit.inode, visit.number).as_bytes())?;
+        item.xattrs()
             .for_each(|name, value| writer.xattr(visit.number, name.to_bytes(), value))?;
     }
     if visit.number != 0 {

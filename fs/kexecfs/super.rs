@@ -164,6 +164,8 @@ impl FileSystem for KexecFs {
         sb.set_nosec();
         // Its files lie above those of the kernel's own mount of shmem.
         sb.set_stack_depth(1)?;
+        sb.set_simple_export_ops();
+        sb.set_uuid(domain.identity.uuid());
         make_tree(sb, sb.make_root(new_root(sb, &options)?)?, &options)?;
         // Last: a mount that fails changes nothing.
         set_options(fc, &domain, || domain.set_options(options))?;
@@ -215,7 +217,8 @@ impl FileSystem for KexecFs {
     }
 
     fn statfs(sb: &SuperBlock<Self>, buf: &mut KStatFs<'_>) -> Result {
-        let usage = sb.info().space.usage();
+        let domain = sb.info();
+        let usage = domain.space.usage();
         let page = PAGE_SIZE as u64;
 
         // Without a limit nothing is told of it, as tmpfs does.
@@ -229,6 +232,7 @@ impl FileSystem for KexecFs {
 
             buf.set_files(usage.max_inodes, free);
         }
+        buf.set_fsid(domain.identity.uuid());
         Ok(())
     }
 

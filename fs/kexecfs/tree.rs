@@ -62,6 +62,8 @@ struct Entry {
     is_dir: bool,
     /// How many names it has.
     links: u32,
+    /// Where its further attributes lie.
+    attr: Option<Span>,
 }
 
 type Checked<T> = Result<T, (&'static str, Error)>;
@@ -86,6 +88,7 @@ impl Index {
             },
             is_dir: matches!(inode.kind, Kind::Directory),
             links: 0,
+            attr: None,
         };
 
         if self.is_empty() && !entry.is_dir {
@@ -164,6 +167,38 @@ impl Index {
         self.xattrs.push(span, GFP_KERNEL).map_err(no_memory)
     }
 
+    /// Checks the record of further attributes of an inode, whose number is below `next_ino`.
+    pub(crate) fn add_attr(
+        &mut self,
+        payload: &[u8],
+        at: usize,
+        next_ino: Option<u64>,
+    ) -> Checked<()> {
+        let (record, _) = abi::AttrRecord::ref_from_prefix(payload)
+            .map_err(|_| ("the record of attributes is too short", EIO))?;
+        let inode = self
+            .inodes
+            .get_mut(record.inode as usize)
+            .ok_or(("attributes are of no inode", EIO))?;
+        let next_ino = next_ino.ok_or(("there is no record of the superblock", EIO))?;
+
+        if record.btime_nsec >= 1_000_000_000 {
+            return Err(("an inode has an illegal time", EIO));
+        }
+        if !(abi::INO_MIN..next_ino).contains(&record.ino) {
+            return Err(("an inode has an illegal number", EIO));
+        }
+        let span = Span {
+            at,
+            len: payload.len(),
+        };
+
+        match inode.attr.replace(span) {
+            Some(_) => Err(("an inode has two records of attributes", EIO)),
+            None => Ok(()),
+        }
+    }
+
     /// Checks what can only be checked at the end of `stream`.
     pub(crate) fn check(&self, stream: &[u8]) -> Checked<()> {
         if self.inodes.iter().skip(1).any(|inode| inode.links == 0) {
@@ -178,6 +213,23 @@ impl Index {
             Xattr::read(span.of(stream)?).map(|xattr| (xattr.inode, xattr.name))
         })? {
             return Err(("an inode has two xattrs of the same name", EIO));
+        }
+        self.check_inos(stream)
+    }
+
+    /// Checks that no two inodes have the same number.
+    fn check_inos(&self, stream: &[u8]) -> Checked<()> {
+        let mut inos = RBTree::new();
+        let spans = self.inodes.iter().filter_map(|inode| inode.attr);
+
+        for attr in spans.filter_map(|span| Attr::read(span.of(stream)?)) {
+            let twin = inos
+                .try_create_and_insert(attr.ino, (), GFP_KERNEL)
+                .map_err(|e| ("no memory", e))?;
+
+            if twin.is_some() {
+                return Err(("two inodes have the same number", EIO));
+            }
         }
         Ok(())
     }
@@ -319,6 +371,31 @@ impl<'a> Xattr<'a> {
     }
 }
 
+/// Further attributes of an inode.
+pub(crate) struct Attr {
+    pub(crate) ino: u64,
+    pub(crate) generation: u32,
+    pub(crate) btime: Timespec,
+    /// Those of `FS_IOC_GETFLAGS`, also such as this kernel doesn't know.
+    pub(crate) flags: u32,
+}
+
+impl Attr {
+    fn read(payload: &[u8]) -> Option<Self> {
+        let (record, _) = abi::AttrRecord::ref_from_prefix(payload).ok()?;
+
+        Some(Self {
+            ino: record.ino,
+            generation: record.generation,
+            btime: Timespec {
+                sec: record.btime_sec,
+                nsec: record.btime_nsec,
+            },
+            flags: record.flags,
+        })
+    }
+}
+
 /// A tree that was handed over, in the memory that it came in.
 pub(crate) struct Tree {
     area: RestoredVmalloc,
@@ -346,6 +423,9 @@ impl Tree {
         for entry in &self.index.inodes {
             writer.record(abi::RECORD_INODE, &[self.payload(&entry.span).ok_or(EIO)?])?;
         }
+        for span in self.index.inodes.iter().filter_map(|inode| inode.attr) {
+            writer.attr(self.payload(&span).ok_or(EIO)?)?;
+        }
         for span in &self.index.names {
             writer.record(abi::RECORD_NAME, &[self.payload(span).ok_or(EIO)?])?;
         }
@@ -365,6 +445,13 @@ impl Tree {
         let entry = self.index.inodes.get(number as usize)?;
 
         Inode::read(self.payload(&entry.span)?).ok()
+    }
+
+    /// The further attributes of the inode with the given number, if the previous kernel knew them.
+    pub(crate) fn attr(&self, number: u32) -> Option<Attr> {
+        let span = self.index.inodes.get(number as usize)?.attr.as_ref()?;
+
+        Attr::read(self.payload(span)?)
     }
 
     /// The names, each after that of the directory that it is in.
@@ -456,6 +543,12 @@ mod tests {
             let record = abi::NameRecord { parent, inode };
 
             self.add(&[record.as_bytes(), name], Index::add_name)
+        }
+
+        fn attr(&mut self, record: abi::AttrRecord, next: Option<u64>) -> Result<&'static str> {
+            self.add(&[record.as_bytes()], |index, payload, at| {
+                index.add_attr(payload, at, next)
+            })
         }
 
         fn xattr(&mut self, inode: u32, name: &[u8], value: &[u8]) -> Result<&'static str> {
@@ -623,6 +716,68 @@ mod tests {
         assert_eq!(sample.check(), "");
         assert_eq!(sample.xattr(0, b"user.a", b"2")?, "");
         assert_eq!(sample.check(), "an inode has two xattrs of the same name");
+        Ok(())
+    }
+
+    #[test]
+    fn attrs_are_legal_and_unique() -> Result {
+        let mut sample = Sample::new()?;
+        let legal = abi::AttrRecord {
+            ino: abi::INO_MIN,
+            btime_nsec: 999_999_999,
+            ..Default::default()
+        };
+        let next = Some(abi::INO_MIN + 2);
+
+        assert_eq!(sample.inode(Sample::record(FIFO), b"")?, "");
+        assert_eq!(sample.name(0, 1, b"pipe")?, "");
+        assert_eq!(
+            sample.attr(legal, None)?,
+            "there is no record of the superblock"
+        );
+        for ino in [0, 1, abi::INO_MIN - 1, abi::INO_MIN + 2, u64::MAX] {
+            let record = abi::AttrRecord { ino, ..legal };
+
+            assert_eq!(sample.attr(record, next)?, "an inode has an illegal number");
+        }
+        let record = abi::AttrRecord {
+            btime_nsec: 1_000_000_000,
+            ..legal
+        };
+        assert_eq!(sample.attr(record, next)?, "an inode has an illegal time");
+        let record = abi::AttrRecord { inode: 2, ..legal };
+        assert_eq!(sample.attr(record, next)?, "attributes are of no inode");
+        assert_eq!(sample.attr(legal, next)?, "");
+        assert_eq!(
+            sample.attr(legal, next)?,
+            "an inode has two records of attributes"
+        );
+        assert_eq!(sample.check(), "");
+        let record = abi::AttrRecord { inode: 1, ..legal };
+        assert_eq!(sample.attr(record, next)?, "");
+        assert_eq!(sample.check(), "two inodes have the same number");
+        Ok(())
+    }
+
+    #[test]
+    fn attrs_may_be_longer() -> Result {
+        let mut sample = Sample::new()?;
+        let record = abi::AttrRecord {
+            ino: abi::INO_MIN,
+            ..Default::default()
+        };
+        let mut add = |parts: &[&[u8]]| {
+            sample.add(parts, |index, payload, at| {
+                index.add_attr(payload, at, Some(abi::INO_MAX))
+            })
+        };
+        let bytes = record.as_bytes();
+
+        assert_eq!(
+            add(&[bytes.get(..31).ok_or(EINVAL)?])?,
+            "the record of attributes is too short"
+        );
+        assert_eq!(add(&[bytes, b"of a later version"])?, "");
         Ok(())
     }
 }

@@ -441,7 +441,8 @@ impl Domain {
             &table.options,
             waiting,
             files,
-        )
+        )?;
+        writer.super_block(&self.identity.to_record())
     }
 }
 

@@ -76,7 +76,7 @@ impl<T: FileSystem> Inode<T> {
 
 impl<T: FileSystem> LockedInode<'_, T> {
     /// Changes the flags (`inode_set_flags()`), and no time.
-    pub fn set_flags(&mut self, flags: InodeFlags) {
+    pub fn set_flags(&self, flags: InodeFlags) {
         // SAFETY: The inode is valid, and locked by the type invariant of `LockedInode`.
         unsafe { bindings::inode_set_flags(self.as_ptr(), flags.0, InodeFlags::ALL) };
     }

@@ -14,7 +14,7 @@
  * KEXECFS_ABI_MAJOR. What an older kernel may pass over without harm is no
  * breaking change: it is added as a new type of record, without
  * KEXECFS_RECORD_MUST_UNDERSTAND, and requires a greater KEXECFS_ABI_MINOR.
- * Existing structures do not grow.
+ * Existing structures do not grow, but for those that say so.
  *
  * Where it all lies::
  *
@@ -42,10 +42,12 @@
  *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
  *   - at most one KEXECFS_RECORD_LIMITS,
  *   - at most one KEXECFS_RECORD_WAITING,
+ *   - at most one KEXECFS_RECORD_SUPER,
  *   - a KEXECFS_RECORD_FILE for each file, in any order,
  *   - if the domain has a tree data/, a KEXECFS_RECORD_INODE for each of its
- *     inodes, a KEXECFS_RECORD_NAME for each of its names and a
- *     KEXECFS_RECORD_XATTR for each extended attribute,
+ *     inodes, a KEXECFS_RECORD_NAME for each of its names, a
+ *     KEXECFS_RECORD_XATTR for each extended attribute and at most one
+ *     KEXECFS_RECORD_ATTR for each inode,
  *   - one KEXECFS_RECORD_END, which is the last record and ends where the stream
  *     ends. A stream without it was cut off.
  *
@@ -55,7 +57,8 @@
  * other inode has one or more names. The records of an inode and of the directory
  * come before that of the name, and the record of an inode before those of its
  * attributes. No directory has two names that are the same, no inode two
- * attributes.
+ * attributes. If there is a KEXECFS_RECORD_ATTR, the KEXECFS_RECORD_SUPER comes
+ * before it.
  *
  * Numbers have the byte order of the machine; KHO hands nothing to a machine of
  * another one. Physical addresses are those of the first byte. The members are
@@ -98,7 +101,7 @@
 
 /* The version of this ABI, see above for which part counts what */
 #define KEXECFS_ABI_MAJOR		1
-#define KEXECFS_ABI_MINOR		3
+#define KEXECFS_ABI_MINOR		4
 
 /* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
 #define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
@@ -110,6 +113,14 @@
 
 /* The greatest length of the value of an extended attribute, in bytes */
 #define KEXECFS_XATTR_SIZE_MAX		65536
+
+/*
+ * The numbers of inodes in data/, those of st_ino: they are at least
+ * KEXECFS_INO_MIN and below KEXECFS_INO_MAX. Smaller ones are those of inodes that
+ * each domain has.
+ */
+#define KEXECFS_INO_MIN			16
+#define KEXECFS_INO_MAX			0x7fffffffffffffffULL
 
 /* Records begin at multiples of so many bytes, counted from the stream's begin */
 #define KEXECFS_RECORD_ALIGN		8
@@ -165,13 +176,15 @@ static_assert(sizeof(struct kexecfs_domain) == 24);
 #define KEXECFS_RECORD_NAME		6	/* struct kexecfs_name_record */
 #define KEXECFS_RECORD_XATTR		7	/* struct kexecfs_xattr_record */
 #define KEXECFS_RECORD_WAITING		8	/* struct kexecfs_waiting_record */
+#define KEXECFS_RECORD_SUPER		9	/* struct kexecfs_super_record */
+#define KEXECFS_RECORD_ATTR		10	/* struct kexecfs_attr_record */
 
 /*
  * Bits of the flags of struct kexecfs_record.
  *
  * KEXECFS_RECORD_MUST_UNDERSTAND: a reader that does not know this type of record
  * must not read the domain. The types above have it set, but for
- * KEXECFS_RECORD_WAITING.
+ * KEXECFS_RECORD_WAITING, KEXECFS_RECORD_SUPER and KEXECFS_RECORD_ATTR.
  */
 #define KEXECFS_RECORD_MUST_UNDERSTAND	0x1
 
@@ -275,6 +288,22 @@ struct kexecfs_waiting_record {
 
 static_assert(sizeof(struct kexecfs_waiting_record) == 8);
 
+/**
+ * struct kexecfs_super_record - What the superblock of a domain is known by.
+ * @uuid:     Its UUID, which is not zero.
+ * @next_ino: A number that is greater than that of each inode which data/ has or
+ *            had, from KEXECFS_INO_MIN to KEXECFS_INO_MAX.
+ *
+ * A greater minor version may add members: what follows is ignored. Without this
+ * record the domain gets a new UUID. Since minor version 4.
+ */
+struct kexecfs_super_record {
+	u8 uuid[16];
+	u64 next_ino;
+};
+
+static_assert(sizeof(struct kexecfs_super_record) == 24);
+
 /*
  * Bits of the flags of struct kexecfs_inode_record.
  *
@@ -357,6 +386,32 @@ struct kexecfs_xattr_record {
 };
 
 static_assert(sizeof(struct kexecfs_xattr_record) == 8);
+
+/**
+ * struct kexecfs_attr_record - Further attributes of an inode in data/.
+ * @ino:        Its number, that of st_ino: at least KEXECFS_INO_MIN and below the
+ *              next_ino of struct kexecfs_super_record. No other inode has the same.
+ * @btime_sec:  The time of its making, in seconds since 1970.
+ * @btime_nsec: Nanoseconds of that second, below 1,000,000,000.
+ * @inode:      The number of the inode in the order of the records.
+ * @generation: The generation of its number, which is part of file handles.
+ * @flags:      Those of FS_IOC_GETFLAGS: FS_IMMUTABLE_FL, FS_APPEND_FL, FS_NODUMP_FL
+ *              and FS_NOATIME_FL.
+ *
+ * A greater minor version may add members: what follows is ignored. An inode
+ * without this record gets another number and the other attributes of a new inode.
+ * Since minor version 4.
+ */
+struct kexecfs_attr_record {
+	u64 ino;
+	s64 btime_sec;
+	u32 btime_nsec;
+	u32 inode;
+	u32 generation;
+	u32 flags;
+};
+
+static_assert(sizeof(struct kexecfs_attr_record) == 32);
 
 /**
  * struct kexecfs_end_record - The end of a stream.

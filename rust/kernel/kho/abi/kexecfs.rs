@@ -75,6 +75,14 @@ constant! {
     XATTR_SIZE_MAX: usize = KEXECFS_XATTR_SIZE_MAX
 }
 constant! {
+    /// The smallest number of an inode, `KEXECFS_INO_MIN`.
+    INO_MIN: u64 = KEXECFS_INO_MIN
+}
+constant! {
+    /// What the number of an inode is below, `KEXECFS_INO_MAX`.
+    INO_MAX: u64 = KEXECFS_INO_MAX
+}
+constant! {
     /// A bit of [`Domain::len`], `KEXECFS_DOMAIN_LEFT_BEHIND`.
     DOMAIN_LEFT_BEHIND: u64 = KEXECFS_DOMAIN_LEFT_BEHIND
 }
@@ -113,6 +121,14 @@ constant! {
 constant! {
     /// The type of a record that holds a [`WaitingRecord`], `KEXECFS_RECORD_WAITING`.
     RECORD_WAITING: u16 = KEXECFS_RECORD_WAITING
+}
+constant! {
+    /// The type of a record that holds a [`SuperRecord`], `KEXECFS_RECORD_SUPER`.
+    RECORD_SUPER: u16 = KEXECFS_RECORD_SUPER
+}
+constant! {
+    /// The type of a record that holds an [`AttrRecord`], `KEXECFS_RECORD_ATTR`.
+    RECORD_ATTR: u16 = KEXECFS_RECORD_ATTR
 }
 constant! {
     /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
@@ -335,4 +351,40 @@ assert_layout!(XattrRecord, bindings::kexecfs_xattr_record, {
     inode: inode,
     name_len: name_len,
     reserved: reserved,
+});
+
+/// A mirror of `struct kexecfs_super_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct SuperRecord {
+    pub uuid: [u8; 16],
+    pub next_ino: u64,
+}
+
+assert_layout!(SuperRecord, bindings::kexecfs_super_record, {
+    uuid: uuid,
+    next_ino: next_ino,
+});
+
+/// A mirror of `struct kexecfs_attr_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct AttrRecord {
+    pub ino: u64,
+    pub btime_sec: i64,
+    pub btime_nsec: u32,
+    pub inode: u32,
+    pub generation: u32,
+    pub flags: u32,
+}
+
+assert_layout!(AttrRecord, bindings::kexecfs_attr_record, {
+    ino: ino,
+    btime_sec: btime_sec,
+    btime_nsec: btime_nsec,
+    inode: inode,
+    generation: generation,
+    flags: flags,
 });
