@@ -9,6 +9,11 @@
 //! in `regular.rs`.
 
 use crate::{
+    acl::{
+        add_acl,
+        set_acl,
+        take_acls, //
+    },
     attr::{
         self,
         Attr, //
@@ -39,6 +44,10 @@ use crate::{
 };
 use kernel::{
     fs::{
+        acl::{
+            AclType,
+            SetAcl, //
+        },
         fileattr::FileKattr,
         xattr::{
             simple_xattr_space,
@@ -97,6 +106,8 @@ pub(crate) struct Item {
     xattrs: Pin<KBox<SimpleXattrs>>,
     /// What they count for the domain's limit. Changed under the lock of the inode.
     xattr_space: Atomic<u64>,
+    /// What its ACLs count for that limit. Changed under the lock of the inode.
+    pub(crate) acl_space: Atomic<u64>,
     /// How many names beyond the first count for that limit, too.
     links: Atomic<i64>,
     /// The last walk that came by, and the number that it gave the inode.
@@ -125,6 +136,7 @@ impl Item {
         let item = Self {
             xattrs: KBox::pin_init(xattrs, GFP_KERNEL_ACCOUNT)?,
             xattr_space: Atomic::new(0),
+            acl_space: Atomic::new(0),
             links: Atomic::new(0),
             domain,
             kind,
@@ -185,7 +197,7 @@ impl Drop for Item {
         self.domain.inodes.add(-1, Relaxed);
         self.domain
             .space
-            .give_ispace(self.xattr_space.load(Relaxed));
+            .give_ispace(self.xattr_space.load(Relaxed) + self.acl_space.load(Relaxed));
         // With names that are left if the superblock ends.
         for _ in 0..=self.links.load(Relaxed) {
             self.domain.space.give_inode();
@@ -277,7 +289,10 @@ pub(crate) fn make_data(
             .and_then(|dentry| dentry.inode())
             .ok_or(EIO)?;
 
-        item(inode)?.add_xattr(xattr.name, xattr.value)?;
+        match AclType::from_name(xattr.name) {
+            Some(which) => add_acl(inode, which, xattr.value)?,
+            None => item(inode)?.add_xattr(xattr.name, xattr.value)?,
+        }
     }
     // Last, as each name changes the times of its directory.
     for (number, dentry) in dentries.iter().enumerate() {
@@ -368,6 +383,7 @@ impl InodeOperations for Directory {
         let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
+        take_acls(&inode)?;
         set_regular(&mut inode);
         entry.make_persistent(inode)
     }
@@ -378,6 +394,7 @@ impl InodeOperations for Directory {
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Directory)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
+        take_acls(&inode)?;
         inode.set_offset_dir::<Directory>()?;
         entry.make_persistent(inode)
     }
@@ -391,6 +408,7 @@ impl InodeOperations for Directory {
         let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
+        take_acls(&inode)?;
         set_special(&mut inode, rdev)?;
         entry.make_persistent(inode)
     }
@@ -455,6 +473,7 @@ impl InodeOperations for Directory {
             let mut whiteout = rename.new_whiteout(data)?;
 
             attr::init(&mut whiteout, Some(rename.old_dir()))?;
+            take_acls(&whiteout)?;
             whiteout.set_inode_ops(InodeOps::file::<Other>());
             Some(whiteout)
         } else {
@@ -475,10 +494,15 @@ impl InodeOperations for Directory {
         let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(tmpfile.dir()))?;
+        take_acls(&inode)?;
         set_regular(&mut inode);
         // It has no name, and opening it may take as long as a listener of fanotify likes.
         drop(inside);
         tmpfile.finish(inode)
+    }
+
+    fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+        set_acl(change)
     }
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
@@ -505,6 +529,10 @@ struct Other;
 impl InodeOperations for Other {
     type FileSystem = KexecFs;
 
+    fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+        set_acl(change)
+    }
+
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         set_attributes(attr)
     }
@@ -518,8 +546,7 @@ fn set_attributes(attr: SetAttr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = attr.inode().sb().info().into();
     let _inside = domain.change()?;
 
-    attr.prepare()?.copy();
-    Ok(())
+    attr.prepare()?.copy()
 }
 
 /// A regular file.
@@ -528,6 +555,10 @@ struct Regular;
 #[vtable]
 impl InodeOperations for Regular {
     type FileSystem = KexecFs;
+
+    fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+        set_acl(change)
+    }
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = attr.inode().sb().info().into();
@@ -557,7 +588,7 @@ impl InodeOperations for Regular {
             update(&attr.locked(), &inner);
             result?;
         }
-        attr.copy();
+        attr.copy()?;
         if attr.times_set() {
             if let Some(inner) = content(attr.inode())?.inner_if_any() {
                 inner.set_times(attr.inode().times());

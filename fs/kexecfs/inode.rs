@@ -245,7 +245,7 @@ impl InodeOperations for Root {
         let attr = attr.prepare()?;
 
         attr.dentry().sb().info().change_root(|| {
-            attr.copy();
+            attr.copy()?;
             let inode = attr.dentry().inode().ok_or(ENOENT)?;
 
             Ok((inode.uid(), inode.gid(), inode.mode().permissions()))
@@ -299,8 +299,7 @@ impl InodeOperations for RestoreDir {
 /// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
 pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
     attr.ignore_size();
-    attr.prepare()?.copy();
-    Ok(())
+    attr.prepare()?.copy()
 }
 
 // What all control files share.

@@ -18,6 +18,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acl;
 mod attr;
 mod content;
 mod control;

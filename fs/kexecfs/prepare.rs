@@ -46,6 +46,7 @@ use crate::{
 };
 use kernel::{
     fs::{
+        acl::AclType,
         File,
         Inode,
         Path,
@@ -785,6 +786,11 @@ fn write_name(writer: &mut Writer<'_>, visit: &Visit<'_>, page: &mut [u8]) -> Re
         writer.attr(item.attr.to_record(visit.inode, visit.number).as_bytes())?;
         item.xattrs()
             .for_each(|name, value| writer.xattr(visit.number, name.to_bytes(), value))?;
+        for which in AclType::ALL {
+            if let Some(acl) = visit.inode.cached_acl(which) {
+                writer.xattr(visit.number, which.name().to_bytes(), &acl.to_xattr()?)?;
+            }
+        }
     }
     if visit.number != 0 {
         writer.name(visit.parent, visit.number, visit.name)?;

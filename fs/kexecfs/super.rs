@@ -162,6 +162,7 @@ impl FileSystem for KexecFs {
         sb.set_magic(MAGIC);
         sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
         sb.set_nosec();
+        sb.set_posixacl();
         // Its files lie above those of the kernel's own mount of shmem.
         sb.set_stack_depth(1)?;
         sb.set_simple_export_ops();

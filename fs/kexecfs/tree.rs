@@ -3,6 +3,7 @@
 //! `data/` as the previous kernel wrote it down.
 
 use crate::{
+    acl::check_acl,
     handover::Writer,
     name::Name,
     space::{
@@ -13,6 +14,7 @@ use crate::{
 use kernel::{
     alloc::AllocError,
     fs::{
+        acl::AclType,
         DevT,
         FileType,
         Mode,
@@ -59,14 +61,14 @@ pub(crate) struct Index {
 
 struct Entry {
     span: Span,
-    is_dir: bool,
+    mode: Mode,
     /// How many names it has.
     links: u32,
     /// Where its further attributes lie.
     attr: Option<Span>,
 }
 
-type Checked<T> = Result<T, (&'static str, Error)>;
+pub(crate) type Checked<T> = Result<T, (&'static str, Error)>;
 
 fn no_memory(_: AllocError) -> (&'static str, Error) {
     ("no memory", ENOMEM)
@@ -86,12 +88,12 @@ impl Index {
                 at,
                 len: payload.len(),
             },
-            is_dir: matches!(inode.kind, Kind::Directory),
+            mode: inode.mode,
             links: 0,
             attr: None,
         };
 
-        if self.is_empty() && !entry.is_dir {
+        if self.is_empty() && !entry.mode.is_dir() {
             return Err(("data/ is no directory", EIO));
         }
         u32::try_from(self.inodes.len()).map_err(|_| ("there are too many inodes", EIO))?;
@@ -119,14 +121,14 @@ impl Index {
             }
         })?;
         match self.inodes.get(parent) {
-            Some(dir) if dir.is_dir && (parent == 0 || dir.links != 0) => {}
+            Some(dir) if dir.mode.is_dir() && (parent == 0 || dir.links != 0) => {}
             _ => return Err(("a name in data/ is in no directory", EIO)),
         }
         let inode = match self.inodes.get_mut(number) {
             Some(inode) if number != 0 => inode,
             _ => return Err(("a name in data/ names no inode", EIO)),
         };
-        if inode.is_dir && (inode.links != 0 || parent >= number) {
+        if inode.mode.is_dir() && (inode.links != 0 || parent >= number) {
             return Err(("a directory has two names, or is within itself", EIO));
         }
         inode.links = inode
@@ -150,14 +152,21 @@ impl Index {
                 .is_some_and(|rest| !rest.is_empty() && !rest.contains(&0))
         });
 
-        if !is_legal || xattr.name.len() > abi::NAME_MAX {
+        let acl = AclType::from_name(xattr.name);
+
+        if !is_legal && acl.is_none() || xattr.name.len() > abi::NAME_MAX {
             return Err(("the name of an xattr is illegal", EIO));
         }
         if xattr.value.len() > abi::XATTR_SIZE_MAX {
             return Err(("an xattr is too large", EIO));
         }
-        if xattr.inode as usize >= self.inodes.len() {
-            return Err(("an xattr is of no inode", EIO));
+        let inode = self
+            .inodes
+            .get(xattr.inode as usize)
+            .ok_or(("an xattr is of no inode", EIO))?;
+
+        if let Some(which) = acl {
+            check_acl(inode.mode, which, xattr.value)?;
         }
         let span = Span {
             at,
@@ -348,7 +357,7 @@ impl<'a> Link<'a> {
     }
 }
 
-/// The beginnings of the names of extended attributes that are handed over.
+/// The beginnings of the names of extended attributes that are handed over, but for ACLs.
 const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
 /// An extended attribute of an inode.
@@ -696,7 +705,7 @@ mod tests {
             &b""[..],
             b"user.",
             b"user",
-            b"system.posix_acl_access",
+            b"system.a",
             b"user.a\0",
             &[b'a'; 256],
         ];
@@ -778,6 +787,44 @@ mod tests {
             "the record of attributes is too short"
         );
         assert_eq!(add(&[bytes, b"of a later version"])?, "");
+        Ok(())
+    }
+
+    /// An access ACL for user 1, with the mode 0640, as extended attributes have it.
+    const ACL: &[u8] = b"\x02\0\0\0\
+        \x01\0\x06\0\xff\xff\xff\xff\
+        \x02\0\x04\0\x01\0\0\0\
+        \x04\0\x04\0\xff\xff\xff\xff\
+        \x10\0\x04\0\xff\xff\xff\xff\
+        \x20\0\0\0\xff\xff\xff\xff";
+
+    #[test]
+    fn acls_are_legal_and_of_their_inodes() -> Result {
+        let mut sample = Sample::new()?;
+        let (access, default) = (b"system.posix_acl_access", b"system.posix_acl_default");
+
+        assert_eq!(sample.inode(Sample::record(0o100640), b"")?, "");
+        assert_eq!(sample.inode(Sample::record(0o100644), b"")?, "");
+        assert_eq!(sample.inode(Sample::record(LNK), b"a")?, "");
+        assert_eq!(sample.xattr(4, access, ACL)?, "an xattr is of no inode");
+        for illegal in [&b""[..], b"\x02\0\0\0", &[0; 44], ACL.get(..36).ok_or(EINVAL)?] {
+            assert_eq!(sample.xattr(1, access, illegal)?, "an ACL is illegal");
+        }
+        assert_eq!(
+            sample.xattr(2, access, ACL)?,
+            "an inode has another mode than its ACL"
+        );
+        for inode in [1, 3] {
+            let why = "an inode has an ACL that its type hasn't";
+
+            assert_eq!(sample.xattr(inode, default, ACL)?, why);
+        }
+        assert_eq!(
+            sample.xattr(3, access, ACL)?,
+            "an inode has an ACL that its type hasn't"
+        );
+        assert_eq!(sample.xattr(0, default, ACL)?, "");
+        assert_eq!(sample.xattr(1, access, ACL)?, "");
         Ok(())
     }
 }

@@ -535,6 +535,7 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
             (*inode).i_mode = mode.into_raw();
             (*inode).i_private = data.into_foreign();
             bindings::simple_inode_init_ts(inode);
+            bindings::cache_no_acl(inode);
         }
         // SAFETY: new_inode() returns one reference, which is ours; the private data has been set.
         // INVARIANT: As above.

@@ -5,6 +5,10 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
+    acl::{
+        AclType,
+        SetAcl, //
+    },
     dentry::add_entry,
     fileattr::FileKattr,
     inode::{
@@ -130,6 +134,14 @@ pub trait InodeOperations: Sized + 'static {
     fn setattr(_attr: SetAttr<'_, Self::FileSystem>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Changes a POSIX ACL, which the VFS has checked; symbolic links have none.
+    ///
+    /// Called with the lock of the inode held, for a superblock with
+    /// [`NewSuperBlock::set_posixacl`](super::NewSuperBlock::set_posixacl).
+    fn set_acl(_change: SetAcl<'_, Self::FileSystem>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// Whether what a callback is called for has taken place.
@@ -205,6 +217,8 @@ unsafe fn new_inode<'a, T: FileSystem>(
     // SAFETY: By the safety requirements; nobody else knows the inode.
     unsafe {
         bindings::inode_init_owner(idmap, inode.as_ptr(), dir.as_ptr(), mode.into_raw());
+        // Applies the umask as well, where the VFS leaves that to ACLs.
+        to_result(bindings::inode_acl_create(dir.as_ptr(), inode.as_ptr()))?;
         xattr::init_security::<T>(inode.as_ptr(), dir.as_ptr(), name)?;
     }
     Ok(inode)
@@ -771,6 +785,14 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
         (self.ia_valid() & bindings::ATTR_SIZE != 0).then_some(size)
     }
 
+    /// The mode that the inode gets, if that is changed.
+    fn mode(&self) -> Option<Mode> {
+        // SAFETY: By the type invariants; nobody else changes it.
+        let mode = unsafe { (*self.attr).ia_mode };
+
+        (self.ia_valid() & bindings::ATTR_MODE != 0).then(|| Mode::from_raw(mode))
+    }
+
     /// Whether a time of the contents is changed.
     pub fn times_set(&self) -> bool {
         self.ia_valid() & (bindings::ATTR_ATIME | bindings::ATTR_MTIME) != 0
@@ -811,10 +833,27 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
 pub struct PreparedAttr<'a, T: FileSystem>(SetAttr<'a, T>);
 
 impl<T: FileSystem> PreparedAttr<'_, T> {
-    /// Does it (`setattr_copy()`).
-    pub fn copy(&self) {
+    /// Does it (`setattr_copy()`), and lets an access ACL follow the mode.
+    ///
+    /// The latter is `posix_acl_chmod()` without [`InodeOperations::set_acl`], which might refuse
+    /// when the mode has changed already.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, upon which nothing has changed.
+    pub fn copy(&self) -> Result {
+        let acl = match self.mode() {
+            Some(mode) => self.inode.cached_acl(AclType::Access).map(|acl| acl.after_chmod(mode)),
+            None => None,
+        }
+        .transpose()?;
+
         // SAFETY: By the type invariants.
         unsafe { bindings::setattr_copy(self.idmap, self.inode.as_ptr(), self.attr) };
+        if let Some(acl) = acl {
+            self.locked().set_cached_acl(AclType::Access, &acl)?;
+        }
+        Ok(())
     }
 }
 
@@ -841,6 +880,11 @@ impl<O: InodeOperations> VTable<O> {
         } else {
             None
         },
+        set_acl: if O::HAS_SET_ACL {
+            Some(Self::set_acl)
+        } else {
+            None
+        },
         listxattr: if <O::FileSystem as FileSystem>::HAS_XATTRS {
             Some(xattr::listxattr::<O::FileSystem>)
         } else {
@@ -861,6 +905,7 @@ impl<O: InodeOperations> VTable<O> {
 
     const SYMLINK: bindings::inode_operations = bindings::inode_operations {
         get_link: Some(bindings::simple_get_link),
+        set_acl: None,
         ..Self::FILE
     };
 
@@ -1251,6 +1296,34 @@ impl<O: InodeOperations> VTable<O> {
             };
 
             O::setattr(attr)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `dentry` must be positive and of this file system, and its inode locked; `idmap` be valid,
+    /// and `acl` null or valid.
+    unsafe extern "C" fn set_acl(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        acl: *mut bindings::posix_acl,
+        which: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let inode = unsafe { bindings::d_inode(dentry) };
+            // INVARIANT: By the safety requirements.
+            let change = SetAcl {
+                idmap,
+                dentry,
+                // SAFETY: The caller holds a reference.
+                inode: unsafe { Inode::from_raw(inode) },
+                acl,
+                which,
+            };
+
+            O::set_acl(change)?;
             Ok(0)
         })
     }

@@ -123,7 +123,7 @@ pub trait FileSystem: Sized + 'static {
     /// The extended attributes of an inode, none if it can't have any.
     ///
     /// A file system that implements this has the handlers that tmpfs has: for `user.`, `trusted.`
-    /// and `security.`; there are no POSIX ACLs. Must always return the same for an inode: whether
+    /// and `security.`; POSIX ACLs are in [`acl`](super::acl). Must always return the same for an inode: whether
     /// there are any is asked when the inode is made.
     fn xattrs(_inode: &Inode<Self>) -> Option<&SimpleXattrs> {
         None

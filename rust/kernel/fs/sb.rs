@@ -227,6 +227,15 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         unsafe { (*self.0.as_ptr()).s_flags |= bindings::SB_NOSEC };
     }
 
+    /// Lets inodes have POSIX ACLs (`SB_POSIXACL`), whose operations have
+    /// [`InodeOperations::set_acl`](super::InodeOperations::set_acl).
+    ///
+    /// Without `CONFIG_FS_POSIX_ACL` it changes nothing.
+    pub fn set_posixacl(&self) {
+        // SAFETY: Nobody else uses the superblock until it is filled.
+        unsafe { (*self.0.as_ptr()).s_flags |= bindings::SB_POSIXACL };
+    }
+
     /// Says over how many file systems this one is stacked (`s_stack_depth`), for a file system
     /// with [`BackingFile`](super::BackingFile)s: one more than those have, below which it is.
     ///

@@ -5,7 +5,7 @@
 //! C headers: [`include/linux/xattr.h`](srctree/include/linux/xattr.h)
 //!
 //! Those that tmpfs has: of the namespaces `user.`, `trusted.` and `security.`. POSIX ACLs, which
-//! lie in `system.`, are not supported.
+//! lie in `system.`, are in [`acl`](super::acl).
 
 use super::{
     FileSystem,

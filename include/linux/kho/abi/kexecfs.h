@@ -378,6 +378,13 @@ static_assert(sizeof(struct kexecfs_name_record) == 8);
  * or after them. The name begins with "user.", "trusted." or "security.", goes
  * on after that, and has no zero. The value has up to KEXECFS_XATTR_SIZE_MAX
  * bytes.
+ *
+ * Since minor version 4 it may be "system.posix_acl_access", but not of a symbolic
+ * link, or "system.posix_acl_default" of a directory, with the value that
+ * getxattr(2) returns in the initial user namespace. An access ACL has more than
+ * the three entries that a mode stands for, and agrees with that of the inode. A
+ * reader of a lower minor version refuses the domain for the name, as it has to:
+ * without its ACL an inode may be open to more users.
  */
 struct kexecfs_xattr_record {
 	u32 inode;

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! POSIX ACLs of what is in `data/`.
+//!
+//! They lie in the inodes, as on tmpfs, and count as much of the inode space as they take.
+
+use crate::{
+    data::item,
+    domain::Domain,
+    sb::KexecFs,
+    tree::Checked, //
+};
+use kernel::{
+    fs::{
+        acl::{
+            Acl,
+            AclType,
+            SetAcl, //
+        },
+        Inode,
+        Mode, //
+    },
+    prelude::*,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+};
+
+/// How much memory the ACLs of an inode take, in bytes.
+fn size_of_acls(inode: &Inode<KexecFs>) -> u64 {
+    AclType::ALL
+        .into_iter()
+        .filter_map(|which| inode.cached_acl(which))
+        .map(|acl| acl.size() as u64)
+        .sum()
+}
+
+/// Counts the ACLs that a new inode has got from its directory.
+///
+/// # Errors
+///
+/// `ENOSPC` if the domain has no space for them.
+pub(crate) fn take_acls(inode: &Inode<KexecFs>) -> Result {
+    let item = item(inode)?;
+    let size = size_of_acls(inode);
+
+    inode.sb().info().space.take_ispace(size)?;
+    item.acl_space.store(size, Relaxed);
+    Ok(())
+}
+
+/// Changes an ACL, whose inode is locked.
+pub(crate) fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+    let inode = change.inode();
+    let domain: Arc<Domain> = inode.sb().info().into();
+    let _inside = domain.change()?;
+    let item = item(inode)?;
+    let taken = change.size() as u64;
+
+    domain.space.take_ispace(taken)?;
+    let result = change.simple_set_acl();
+    let counted = item.acl_space.load(Relaxed) + taken;
+    // One that says no more than the mode isn't kept.
+    let size = size_of_acls(inode);
+
+    item.acl_space.store(size, Relaxed);
+    domain.space.give_ispace(counted.saturating_sub(size));
+    result
+}
+
+/// Checks an ACL that the previous kernel handed over for an inode of this mode.
+pub(crate) fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<()> {
+    if mode.is_lnk() || which == AclType::Default && !mode.is_dir() {
+        return Err(("an inode has an ACL that its type hasn't", EIO));
+    }
+    let acl = match Acl::from_xattr(value) {
+        Ok(Some(acl)) => acl,
+        Err(e) if e == ENOMEM => return Err(("no memory", ENOMEM)),
+        Ok(None) | Err(_) => return Err(("an ACL is illegal", EIO)),
+    };
+
+    if which == AclType::Access && !acl.extends(mode) {
+        return Err(("an inode has another mode than its ACL", EIO));
+    }
+    Ok(())
+}
+
+/// Gives an inode an ACL that the previous kernel handed over, whatever the limit is.
+pub(crate) fn add_acl(inode: &Inode<KexecFs>, which: AclType, value: &[u8]) -> Result {
+    let item = item(inode)?;
+    let acl = Acl::from_xattr(value)?.ok_or(EIO)?;
+    let size = acl.size() as u64;
+
+    inode.lock().set_cached_acl(which, &acl)?;
+    inode.sb().info().space.count_ispace(size);
+    item.acl_space.add(size, Relaxed);
+    Ok(())
+}
