@@ -358,8 +358,8 @@ impl Domain {
 
     // How it is done.
 
-    /// Preserves a file of `data/` whose contents are in its record, or would be, for a task that is
-    /// about to open it for writing.
+    /// Preserves a file of `data/` whose contents are in its record, or would be, for a task that
+    /// is about to open it for writing.
     pub(crate) fn preserve_instead(
         &self,
         op: &mut Op,
@@ -715,8 +715,8 @@ impl Domain {
         .map_err(|e| Failure::new(e, "it could not be written down"))
     }
 
-    /// Takes back what [`Domain::write_down`] did, with the files that were opened for writing since,
-    /// and makes the plans for the files of `data/` void: no open preserves any by them afterwards.
+    /// Takes back what [`Domain::write_down`] did, with the files that were opened for writing
+    /// since, and makes the plans for the files of `data/` void: no open preserves any by them afterwards.
     ///
     /// The caller drops what is returned after it released `Domain::op`.
     pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {

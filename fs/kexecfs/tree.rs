@@ -807,7 +807,12 @@ mod tests {
         assert_eq!(sample.inode(Sample::record(0o100644), b"")?, "");
         assert_eq!(sample.inode(Sample::record(LNK), b"a")?, "");
         assert_eq!(sample.xattr(4, access, ACL)?, "an xattr is of no inode");
-        for illegal in [&b""[..], b"\x02\0\0\0", &[0; 44], ACL.get(..36).ok_or(EINVAL)?] {
+        for illegal in [
+            &b""[..],
+            b"\x02\0\0\0",
+            &[0; 44],
+            ACL.get(..36).ok_or(EINVAL)?,
+        ] {
             assert_eq!(sample.xattr(1, access, illegal)?, "an ACL is illegal");
         }
         assert_eq!(

@@ -224,8 +224,6 @@ impl<'a, T: FileSystem> SetAcl<'a, T> {
     /// `EINVAL` if the ACL is illegal.
     pub fn simple_set_acl(self) -> Result {
         // SAFETY: By the type invariants.
-        to_result(unsafe {
-            bindings::inode_set_acl(self.idmap, self.dentry, self.acl, self.which)
-        })
+        to_result(unsafe { bindings::inode_set_acl(self.idmap, self.dentry, self.acl, self.which) })
     }
 }

@@ -843,7 +843,10 @@ impl<T: FileSystem> PreparedAttr<'_, T> {
     /// `ENOMEM`, upon which nothing has changed.
     pub fn copy(&self) -> Result {
         let acl = match self.mode() {
-            Some(mode) => self.inode.cached_acl(AclType::Access).map(|acl| acl.after_chmod(mode)),
+            Some(mode) => self
+                .inode
+                .cached_acl(AclType::Access)
+                .map(|acl| acl.after_chmod(mode)),
             None => None,
         }
         .transpose()?;

@@ -123,8 +123,8 @@ pub trait FileSystem: Sized + 'static {
     /// The extended attributes of an inode, none if it can't have any.
     ///
     /// A file system that implements this has the handlers that tmpfs has: for `user.`, `trusted.`
-    /// and `security.`; POSIX ACLs are in [`acl`](super::acl). Must always return the same for an inode: whether
-    /// there are any is asked when the inode is made.
+    /// and `security.`; POSIX ACLs are in [`acl`](super::acl). Must always return the same for an
+    /// inode: whether there are any is asked when the inode is made.
     fn xattrs(_inode: &Inode<Self>) -> Option<&SimpleXattrs> {
         None
     }
