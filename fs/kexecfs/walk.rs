@@ -82,22 +82,20 @@ impl<'a> Snapshot<'a> {
 
         while let Some(dentry) = all.inodes.get(number as usize) {
             let dir = sb.dget(dentry)?;
-            let is_dir = dir.inode().ok_or(EIO)?.mode().is_dir();
-            let mut prev = None;
 
-            while is_dir {
-                let Some(child) = dir.next_child(prev.take())? else {
-                    break;
-                };
+            if dir.inode().ok_or(EIO)?.mode().is_dir() {
+                let mut prev = None;
 
-                check()?;
-                all.add(
-                    sb.dget(&child)?,
-                    number,
-                    child.name(&mut [0; NAME_MAX]),
-                    walk,
-                )?;
-                prev = Some(child);
+                while let Some(child) = dir.next_child(prev.take())? {
+                    check()?;
+                    all.add(
+                        sb.dget(&child)?,
+                        number,
+                        child.name(&mut [0; NAME_MAX]),
+                        walk,
+                    )?;
+                    prev = Some(child);
+                }
             }
             number = number.checked_add(1).ok_or(EOVERFLOW)?;
         }

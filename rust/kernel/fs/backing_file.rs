@@ -268,7 +268,7 @@ pub struct SpliceWrite<'a, T: FileSystem> {
     pos: Offset,
     len: usize,
     flags: c_uint,
-    _p: PhantomData<(&'a (), fn() -> T)>,
+    _p: PhantomData<&'a T>,
 }
 
 impl<T: FileSystem> SpliceWrite<'_, T> {
