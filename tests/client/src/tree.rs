@@ -356,7 +356,7 @@ pub fn peek(args: &Args<'_>) -> Outcome {
 pub fn aligned(args: &Args<'_>) -> Outcome {
     let n: usize = args.number(1)?;
     match sys::mapping(args.number(0)?) {
-        Some(all) if all.as_ptr() as usize % n == 0 => Ok(None),
+        Some(all) if (all.as_ptr() as usize).checked_rem(n) == Some(0) => Ok(None),
         Some(_) => Err(Failure::Wrong("not aligned".into())),
         None => usage("no mapping"),
     }
