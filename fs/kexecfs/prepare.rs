@@ -119,6 +119,8 @@ pub(crate) struct Files<'a> {
 
 impl<'a> Files<'a> {
     /// Walks through `data/`, and decides for each file in it.
+    // What it needs of the stack is not needed afterwards.
+    #[inline(never)]
     fn plan(sb: &'a SuperBlock<KexecFs>, domain: &Domain, timeout: &Timeout<'_>) -> Result<Self> {
         let mut files = Self::default();
         let snapshot = Snapshot::take(sb, domain.next_walk(), || timeout.check(domain))?;
@@ -690,6 +692,8 @@ impl Domain {
     }
 
     /// Writes the records.
+    // What it needs of the stack is not needed before and after.
+    #[inline(never)]
     fn records(
         &self,
         carried: &[Carried],
