@@ -53,6 +53,8 @@ fn inotify(lines: &mut Lines) {
         let name = String::from_utf8_lossy(&buf[at + 16..at + 16 + len])
             .trim_end_matches('\0')
             .to_string();
+        // A file that never had a name is called by its inode number.
+        let name = if name.starts_with('#') { "#" } else { &name };
         lines.note("event", format!("{:#x} {name}", word(4)));
         at += 16 + len;
     }
