@@ -720,7 +720,8 @@ impl Domain {
     }
 
     /// Takes back what [`Domain::write_down`] did, with the files that were opened for writing
-    /// since, and makes the plans for the files of `data/` void: no open preserves any by them afterwards.
+    /// since, and makes the plans for the files of `data/` void: no open preserves any by them
+    /// afterwards.
     ///
     /// The caller drops what is returned after it released `Domain::op`.
     pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {
