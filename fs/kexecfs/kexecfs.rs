@@ -10,9 +10,9 @@
 //! makes a domain ready for the kexec, with what `walk.rs` finds in `data/`.
 //! `control.rs` is the machine-wide view.
 //! `knobs.rs`, `liar.rs` and `test_files.c` are for tests.
-//! `registry.rs` knows all domains and deals with reboots, `handover.rs` writes them down for the
-//! next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and `options.rs` are
-//! the words that a user writes.
+//! `registry.rs` knows all domains, `reboot.rs` deals with reboots, `handover.rs` writes them down
+//! for the next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and
+//! `options.rs` are the words that a user writes.
 //!
 //! User documentation: `Documentation/filesystems/kexecfs/kexecfs.rst`.
 
@@ -37,6 +37,7 @@ mod name;
 mod options;
 mod prepare;
 mod preserve;
+mod reboot;
 mod registry;
 mod regular;
 mod space;
@@ -98,6 +99,7 @@ impl kernel::Module for KexecFsModule {
         }
         knobs::start()?;
         registry::Registry::start()?;
+        reboot::start()?;
         Ok(Self {
             // Last: a mount can follow at once.
             _registration: Some(sb::KEXECFS.register()?),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! All domains, and what happens to all of them at once: the load of what was handed over, and
-//! reboot(KEXEC).
+//! All domains: their names, mounts and ends, and the load of what was handed over.
 //!
 //! # Locking
 //!
@@ -9,8 +8,8 @@
 //! i_rwsem (VFS) -> gate -> Domain::op -> LUO -> KHO
 //! s_umount (VFS) -> Registry::domains -> gate
 //! LUO's load of its sessions -> Registry::domains -> Domain::op -> LUO
-//! LUO's freeze of its sessions -> Registry::rebooting -> Registry::root
-//! reboot: gate shut, then Registry::domains -> Domain::op -> KHO; Registry::root -> KHO;
+//! LUO's freeze of its sessions -> Reboot::domains -> Reboot::root
+//! reboot: gate shut, then Registry::domains -> Domain::op -> KHO; Reboot::root -> KHO;
 //!         and at last, with none of these, s_umount
 //! ```
 //!
@@ -27,41 +26,23 @@ use crate::{
         Domain,
         Line, //
     },
-    failure::Failure,
     gate::{
         Gate,
         Inside, //
     },
     handover::{
         self,
-        Found,
-        Records,
-        Root, //
+        Found, //
     },
-    inode::tell_watchers,
     name::Name,
-    options::Errors,
-    sb::{
-        KexecFs,
-        KEXECFS, //
-    },
-    state::State,
-    timeout::Timeout, //
+    state::State, //
 };
 use kernel::{
-    fs::ActiveSuper,
-    kho::abi::kexecfs as abi,
     liveupdate::{
         self,
-        IncomingSession,
-        RebootNotifier,
-        SessionOwner, //
+        IncomingSession, //
     },
-    memalloc::MayFail,
-    memcontrol::{
-        charge_root,
-        NoWait, //
-    },
+    memcontrol::NoWait,
     new_condvar, new_mutex,
     prelude::*,
     ratelimit::Ratelimit,
@@ -82,11 +63,6 @@ use kernel::{
         Mutex,
         SetOnce, //
     },
-    time::{
-        msecs_to_jiffies,
-        Delta,
-        Instant, //
-    },
 };
 
 static REGISTRY: SetOnce<Arc<Registry>> = SetOnce::new();
@@ -100,15 +76,6 @@ pub(crate) fn registry() -> Result<&'static Arc<Registry>> {
     REGISTRY.as_ref().ok_or(ENODEV)
 }
 
-/// How long a reboot waits for other users of files: in all domains that may refuse it.
-const TIMEOUT_MSECS: u32 = 2000;
-
-/// How long it takes at most for all domains with `errors=drop`, whatever they hold.
-const DROP_TIMEOUT: Delta = Delta::from_millis(2000);
-
-/// What is left of that at least for each of them, since another may have used it up.
-const LEAST_DROP_TIMEOUT: Delta = Delta::from_millis(50);
-
 /// What the registry knows of a domain.
 struct Slot {
     /// None if the previous kernel handed over a domain that can't be read.
@@ -119,13 +86,6 @@ struct Slot {
     mounted: bool,
     /// Whether the domain is being emptied, which who wants to mount it waits for.
     dropping: bool,
-}
-
-/// A domain of the reboot that is under way.
-struct Rebooting {
-    domain: Arc<Domain>,
-    /// If it is left behind: what the next kernel is told of it.
-    _left_behind: Option<Records>,
 }
 
 /// All domains.
@@ -139,17 +99,12 @@ pub(crate) struct Registry {
     /// Notified when a domain has been dropped.
     #[pin]
     dropped: CondVar,
-    #[pin]
-    root: Mutex<Root>,
     /// The LUO sessions of domains that were discarded though nobody can claim them.
     #[pin]
     given_up: Mutex<KVVec<Name>>,
     /// The LUO sessions of domains that were left behind by the previous kernel, to be finished.
     #[pin]
     left_behind: Mutex<KVVec<Name>>,
-    /// The domains of the reboot that is under way, in the order of the index.
-    #[pin]
-    rebooting: Mutex<KVVec<Rebooting>>,
     /// For messages on domains that are dropped.
     #[pin]
     drops: Ratelimit,
@@ -168,10 +123,8 @@ impl Registry {
                 gate <- Gate::new(c"Registry::gate", static_lock_class!()),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
-                root <- new_mutex!(Root::add()?, "Registry::root"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
                 left_behind <- new_mutex!(KVVec::new(), "Registry::left_behind"),
-                rebooting <- new_mutex!(KVVec::new(), "Registry::rebooting"),
                 drops <- Ratelimit::new(),
                 changes: Atomic::new(0),
                 changed: PollCondVarBox::new(c"Registry::changed", static_lock_class!())?,
@@ -181,8 +134,7 @@ impl Registry {
 
         registry.read()?;
         REGISTRY.populate(registry);
-        liveupdate::register_session_owner::<Self>()?;
-        liveupdate::register_reboot_notifier::<Self>()
+        Ok(())
     }
 
     /// Takes in the domains that were handed over.
@@ -564,117 +516,15 @@ impl Registry {
         &self.changed
     }
 
-    // Reboots.
+    // Reboots: see `reboot.rs`.
 
-    /// Freezes all domains and hands them over; after an error the caller has to undo it.
-    ///
-    /// The list of domains is taken after the gate was shut: see `drop_unused`.
-    fn freeze(&self, handover: bool) -> Result {
-        let domains = self.domains()?;
-        let supers = active_supers()?;
-        // The owner of a domain that may be dropped can't use up the time of others.
-        let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
-        let mut left_for_drop = DROP_TIMEOUT;
-
-        if !handover {
-            return self.check_nothing_is_lost(&domains);
-        }
-        // Perhaps nobody has mounted anything in this kernel.
-        let loaded = if domains.is_empty() {
-            Ok(())
-        } else {
-            liveupdate::load()
-        };
-        let mut index = VVec::new();
-        let mut rebooting = KVVec::with_capacity(domains.len(), GFP_KERNEL)?;
-
-        for domain in &domains {
-            let sb = supers
-                .iter()
-                .find(|sb| core::ptr::eq(&*sb.info(), &**domain));
-
-            let result = loaded
-                .and_then(|()| domain.claim())
-                .map_err(|e| {
-                    let e = if e == EOPNOTSUPP { EBUSY } else { e };
-
-                    Failure::new(e, "its LUO session can't be had: discard the domain")
-                })
-                .and_then(|()| {
-                    let sb = sb.map(|sb| &**sb);
-
-                    if domain.options().errors == Errors::Refuse {
-                        return domain.freeze(sb, Timeout::ForUsers(&mut left));
-                    }
-                    let end = Instant::now() + left_for_drop.max(LEAST_DROP_TIMEOUT);
-                    let result = liveupdate::with_reboot_deadline(end, || {
-                        domain.freeze(sb, Timeout::At(end))
-                    });
-
-                    left_for_drop = end - Instant::now();
-                    result
-                });
-
-            match result {
-                Ok(()) => {
-                    domain.with_records(|records| Ok(index.push(records.entry()?, GFP_KERNEL)?))?;
-                    rebooting.push(
-                        Rebooting {
-                            domain: domain.clone(),
-                            _left_behind: None,
-                        },
-                        GFP_KERNEL,
-                    )?;
-                }
-                // Not for a signal to who wants to reboot.
-                Err(failure) if failure.error != EINTR && domain.leave_behind() => {
-                    leave_behind(domain, failure);
-                    let records = domain
-                        .left_behind_records()
-                        .map_err(|e| refuse(domain, e.into()))?;
-                    let mut entry = records.entry()?;
-
-                    entry.len |= abi::DOMAIN_LEFT_BEHIND;
-                    index.push(entry, GFP_KERNEL)?;
-                    rebooting.push(
-                        Rebooting {
-                            domain: domain.clone(),
-                            _left_behind: Some(records),
-                        },
-                        GFP_KERNEL,
-                    )?;
-                }
-                Err(failure) => return Err(refuse(domain, failure)),
-            }
-        }
-        self.root.lock().seal(&index)?;
-        *self.rebooting.lock() = rebooting;
-        Ok(())
+    /// Shuts the gate, and waits for those inside: what is mounted, and in which state, stays so.
+    pub(crate) fn shut(&self) {
+        self.gate.shut();
     }
 
-    /// An image that was loaded by kexec_load() hands nothing over.
-    fn check_nothing_is_lost(&self, domains: &[Arc<Domain>]) -> Result {
-        let reason = "the image that is loaded carries nothing over: load it with kexec -s";
-        let lost = |errors| {
-            domains
-                .iter()
-                .filter(move |domain| !domain.is_empty() && domain.options().errors == errors)
-        };
-
-        if let Some(domain) = lost(Errors::Refuse).next() {
-            return Err(refuse(domain, Failure::new(EINVAL, reason)));
-        }
-        lost(Errors::Drop).for_each(|domain| leave_behind(domain, Failure::new(EINVAL, reason)));
-        Ok(())
-    }
-
-    fn thaw(&self) {
-        if self.root.lock().unseal().is_err() {
-            pr_err!("the records could not be taken back\n");
-        }
-        let rebooting = core::mem::take(&mut *self.rebooting.lock());
-
-        drop(rebooting);
+    /// Takes back what a reboot did to the domains, and opens the gate.
+    pub(crate) fn thaw(&self) {
         // Without a list of them: no memory is needed to go back.
         for slot in self.domains.lock().values() {
             if let Some(domain) = &slot.domain {
@@ -684,7 +534,31 @@ impl Registry {
         }
         self.gate.open();
         self.drop_unused(None);
-        tell_watchers();
+    }
+
+    /// Claims the sessions of the domains that were handed over, before any agent can.
+    pub(crate) fn claim(&self) {
+        // No domain is mounted before this has been done.
+        for (name, slot) in self.domains.lock().iter_mut() {
+            let claimed = match &slot.domain {
+                Some(domain) if domain.state() == State::Updated => domain.claim(),
+                _ => continue,
+            };
+
+            match claimed {
+                Ok(()) => {}
+                Err(e) if e == EOPNOTSUPP => {
+                    pr_warn!("{name}: LUO has no handler for one of its files\n");
+                }
+                // Who mounts it tries again.
+                Err(e) if e == ENOMEM => {}
+                Err(e) => {
+                    pr_err!("{name}: its LUO session can't be had: {e:?}\n");
+                    slot.domain = None;
+                }
+            }
+        }
+        self.finish_left_behind();
     }
 }
 
@@ -714,55 +588,6 @@ impl Slot {
     }
 }
 
-/// The superblocks of all domains, so that they live on meanwhile.
-///
-/// Who mounts fills his superblock inside the gate, so that none is missing once that is shut.
-fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
-    let mut supers = KVVec::new();
-    let mut result = Ok(());
-
-    KEXECFS.iterate_supers_type(&mut |sb| {
-        if sb.info().alive().is_err() || result.is_err() {
-            return;
-        }
-        // First, since a reference can't be given up again under the lock of the superblock.
-        result = supers.reserve(1, GFP_KERNEL);
-        if result.is_ok() {
-            if let Some(sb) = sb.get_active() {
-                result = supers.push(sb, GFP_KERNEL);
-            }
-        }
-    });
-    result?;
-    Ok(supers)
-}
-
-/// Says why a kexec is refused, in the log and in the domain.
-fn refuse(domain: &Domain, failure: Failure) -> Error {
-    tell_failure(domain, failure, "kexec refused")
-}
-
-/// Says why a domain is not handed over.
-fn leave_behind(domain: &Domain, failure: Failure) {
-    tell_failure(domain, failure, "dropped by this kexec (errors=drop)");
-}
-
-fn tell_failure(domain: &Domain, failure: Failure, what: &str) -> Error {
-    let error = failure.error;
-    let errno = error.name().unwrap_or(c"?");
-
-    match &failure.file {
-        Some(file) => pr_err!(
-            "{}: {file}: {}: {what}: {errno}\n",
-            domain.name,
-            failure.reason
-        ),
-        None => pr_err!("{}: {}: {what}: {errno}\n", domain.name, failure.reason),
-    }
-    domain.note(Some(failure));
-    error
-}
-
 /// A domain that somebody is about to mount.
 pub(crate) struct Mounting {
     registry: &'static Registry,
@@ -772,82 +597,5 @@ pub(crate) struct Mounting {
 impl Drop for Mounting {
     fn drop(&mut self) {
         self.registry.put(&self.domain, |_| ());
-    }
-}
-
-impl SessionOwner for Registry {
-    const PREFIX: &'static CStr = abi::SESSION_PREFIX;
-
-    /// A session could not be frozen. Only leaves are locked here: LUO's locks are held.
-    fn freeze_failed(session: &CStr, token: u64, error: Error) -> bool {
-        let Ok(registry) = registry() else {
-            return false;
-        };
-        let rebooting = registry.rebooting.lock();
-        let Some((number, Rebooting { domain, .. })) = rebooting
-            .iter()
-            .enumerate()
-            .find(|(_, rebooting)| rebooting.domain.has_session(session))
-        else {
-            return false;
-        };
-        let failure = domain.freeze_failure(token, error);
-
-        if domain.options().errors == Errors::Drop {
-            registry.root.lock().leave_behind(number);
-            domain.was_excluded();
-            leave_behind(domain, failure);
-            return true;
-        }
-        refuse(domain, failure);
-        false
-    }
-
-    /// Claims the sessions of the domains that were handed over, before any agent can.
-    fn incoming() {
-        let Ok(registry) = registry() else {
-            return;
-        };
-
-        // No domain is mounted before this has been done.
-        for (name, slot) in registry.domains.lock().iter_mut() {
-            let claimed = match &slot.domain {
-                Some(domain) if domain.state() == State::Updated => domain.claim(),
-                _ => continue,
-            };
-
-            match claimed {
-                Ok(()) => {}
-                Err(e) if e == EOPNOTSUPP => {
-                    pr_warn!("{name}: LUO has no handler for one of its files\n");
-                }
-                // Who mounts it tries again.
-                Err(e) if e == ENOMEM => {}
-                Err(e) => {
-                    pr_err!("{name}: its LUO session can't be had: {e:?}\n");
-                    slot.domain = None;
-                }
-            }
-        }
-        registry.finish_left_behind();
-    }
-}
-
-impl RebootNotifier for Registry {
-    fn prepare(handover: bool) -> Result {
-        let registry = registry()?;
-        let _mayfail = MayFail::new();
-
-        registry.gate.shut();
-        // All domains are the business of the machine, not of the cgroup of who reboots it.
-        charge_root(|| registry.freeze(handover))
-            .inspect(|()| tell_watchers())
-            .inspect_err(|_| registry.thaw())
-    }
-
-    fn abort() {
-        if let Ok(registry) = registry() {
-            registry.thaw();
-        }
     }
 }

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! reboot(KEXEC): all domains are frozen and handed over, or none is.
+
+use crate::{
+    domain::Domain,
+    failure::Failure,
+    handover::{
+        Records,
+        Root, //
+    },
+    inode::tell_watchers,
+    options::Errors,
+    registry::{
+        registry,
+        Registry, //
+    },
+    sb::{
+        KexecFs,
+        KEXECFS, //
+    },
+    state::State,
+    timeout::Timeout, //
+};
+use kernel::{
+    fs::{
+        ActiveSuper,
+        SuperBlock, //
+    },
+    kho::abi::kexecfs as abi,
+    liveupdate::{
+        self,
+        RebootNotifier,
+        SessionOwner, //
+    },
+    memalloc::MayFail,
+    memcontrol::charge_root,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SetOnce, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Instant,
+        Jiffies,
+        Monotonic, //
+    },
+};
+
+static REBOOT: SetOnce<Arc<Reboot>> = SetOnce::new();
+
+/// How long a reboot waits for other users of files: in all domains that may refuse it.
+const TIMEOUT_MSECS: u32 = 2000;
+
+/// What all domains with `errors=drop` take at most, whatever they hold: an equal share each, and
+/// what those before it have left.
+const DROP_TIMEOUT: Delta = Delta::from_millis(2000);
+
+/// The least share.
+const LEAST_SHARE: Delta = Delta::from_millis(50);
+
+/// What is handed over by the reboot that is under way.
+#[pin_data]
+pub(crate) struct Reboot {
+    #[pin]
+    root: Mutex<Root>,
+    /// In the order of the index.
+    #[pin]
+    domains: Mutex<KVVec<Rebooting>>,
+}
+
+/// A domain of the reboot that is under way.
+struct Rebooting {
+    domain: Arc<Domain>,
+    /// If it is left behind: what the next kernel is told of it.
+    _left_behind: Option<Records>,
+}
+
+/// Gets ready to hand over.
+///
+/// Sessions can't be created or claimed yet: LUO comes up later.
+pub(crate) fn start() -> Result {
+    let reboot = Arc::pin_init(
+        try_pin_init!(Reboot {
+            root <- new_mutex!(Root::add()?, "Reboot::root"),
+            domains <- new_mutex!(KVVec::new(), "Reboot::domains"),
+        }? Error),
+        GFP_KERNEL,
+    )?;
+
+    REBOOT.populate(reboot);
+    liveupdate::register_session_owner::<Reboot>()?;
+    liveupdate::register_reboot_notifier::<Reboot>()
+}
+
+impl RebootNotifier for Reboot {
+    fn prepare(handover: bool) -> Result {
+        let (registry, reboot) = (registry()?, REBOOT.as_ref().ok_or(ENODEV)?);
+        let _mayfail = MayFail::new();
+
+        registry.shut();
+        // All domains are the business of the machine, not of the cgroup of who reboots it.
+        charge_root(|| {
+            // After the gate was shut: see `Registry::drop_unused`.
+            let domains = registry.domains()?;
+
+            if handover {
+                reboot.freeze(&domains)
+            } else {
+                check_nothing_is_lost(&domains)
+            }
+        })
+        .inspect(|()| tell_watchers())
+        .inspect_err(|_| reboot.thaw(registry))
+    }
+
+    fn abort() {
+        if let (Ok(registry), Some(reboot)) = (registry(), REBOOT.as_ref()) {
+            reboot.thaw(registry);
+        }
+    }
+}
+
+impl Reboot {
+    /// Freezes all domains and hands them over; after an error the caller has to undo it.
+    fn freeze(&self, domains: &[Arc<Domain>]) -> Result {
+        let may_drop = |domain: &&Arc<Domain>| domain.options().errors == Errors::Drop;
+        let mut frozen = Frozen::new(domains)?;
+        let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
+        // Before any of them takes what memory there is.
+        let mut droppable = KVVec::new();
+
+        for domain in domains.iter().filter(may_drop) {
+            let records = match domain.state() {
+                State::Prepared => None,
+                _ => Some(left_behind_records(domain)?),
+            };
+
+            droppable.push((domain, records), GFP_KERNEL)?;
+        }
+        // Those that may be dropped come last: no other one lacks what they take.
+        for domain in domains.iter().filter(|domain| !may_drop(domain)) {
+            frozen.add_or_refuse(domain, &mut left)?;
+        }
+        let mut shares = Shares::new(droppable.len());
+
+        for (domain, records) in droppable {
+            frozen.add_or_leave_behind(domain, records, shares.next())?;
+        }
+        self.root.lock().seal(&frozen.index)?;
+        *self.domains.lock() = frozen.domains;
+        Ok(())
+    }
+
+    /// Takes everything back.
+    fn thaw(&self, registry: &Registry) {
+        if self.root.lock().unseal().is_err() {
+            pr_err!("the records could not be taken back\n");
+        }
+        let domains = core::mem::take(&mut *self.domains.lock());
+
+        drop(domains);
+        registry.thaw();
+        tell_watchers();
+    }
+}
+
+/// The domains that have been frozen until now.
+struct Frozen {
+    /// Whether LUO's sessions could be read.
+    loaded: Result,
+    supers: KVVec<ActiveSuper<KexecFs>>,
+    index: VVec<abi::Domain>,
+    domains: KVVec<Rebooting>,
+}
+
+impl Frozen {
+    fn new(domains: &[Arc<Domain>]) -> Result<Self> {
+        Ok(Self {
+            // Perhaps nobody has mounted anything in this kernel.
+            loaded: if domains.is_empty() {
+                Ok(())
+            } else {
+                liveupdate::load()
+            },
+            supers: active_supers()?,
+            index: VVec::with_capacity(domains.len(), GFP_KERNEL)?,
+            domains: KVVec::with_capacity(domains.len(), GFP_KERNEL)?,
+        })
+    }
+
+    /// Freezes a domain, or refuses the kexec, after others have been waited for.
+    fn add_or_refuse(&mut self, domain: &Arc<Domain>, left: &mut Jiffies) -> Result {
+        self.freeze(domain, Timeout::ForUsers(left))
+            .map_err(|failure| refuse(domain, failure))?;
+        self.add(domain)
+    }
+
+    /// Freezes a domain until `end`, or leaves it behind, of which `records` tell the next kernel.
+    fn add_or_leave_behind(
+        &mut self,
+        domain: &Arc<Domain>,
+        records: Option<Records>,
+        end: Instant<Monotonic>,
+    ) -> Result {
+        let frozen =
+            liveupdate::with_reboot_deadline(end, || self.freeze(domain, Timeout::At(end)));
+
+        match frozen {
+            Ok(()) => self.add(domain),
+            // Not for a signal to who wants to reboot.
+            Err(failure) if failure.error != EINTR && domain.leave_behind() => {
+                leave_behind(domain, failure);
+                let records = match records {
+                    Some(records) => records,
+                    None => left_behind_records(domain)?,
+                };
+
+                self.add_left_behind(domain, records)
+            }
+            Err(failure) => Err(refuse(domain, failure)),
+        }
+    }
+
+    fn freeze(&self, domain: &Domain, timeout: Timeout<'_>) -> Result<(), Failure> {
+        self.loaded.and_then(|()| domain.claim()).map_err(|e| {
+            let e = if e == EOPNOTSUPP { EBUSY } else { e };
+
+            Failure::new(e, "its LUO session can't be had: discard the domain")
+        })?;
+        domain.freeze(self.superblock(domain), timeout)
+    }
+
+    fn superblock(&self, domain: &Domain) -> Option<&SuperBlock<KexecFs>> {
+        self.supers
+            .iter()
+            .find(|sb| core::ptr::eq(&*sb.info(), domain))
+            .map(|sb| &**sb)
+    }
+
+    fn add(&mut self, domain: &Arc<Domain>) -> Result {
+        domain.with_records(|records| Ok(self.index.push(records.entry()?, GFP_KERNEL)?))?;
+        let rebooting = Rebooting {
+            domain: domain.clone(),
+            _left_behind: None,
+        };
+
+        Ok(self.domains.push(rebooting, GFP_KERNEL)?)
+    }
+
+    fn add_left_behind(&mut self, domain: &Arc<Domain>, records: Records) -> Result {
+        let mut entry = records.entry()?;
+
+        entry.len |= abi::DOMAIN_LEFT_BEHIND;
+        self.index.push(entry, GFP_KERNEL)?;
+        let rebooting = Rebooting {
+            domain: domain.clone(),
+            _left_behind: Some(records),
+        };
+
+        Ok(self.domains.push(rebooting, GFP_KERNEL)?)
+    }
+}
+
+/// The time for the domains that may be dropped. The owner of one can't use up that of others.
+struct Shares {
+    left: Delta,
+    begin: Instant<Monotonic>,
+    domains: usize,
+}
+
+impl Shares {
+    fn new(domains: usize) -> Self {
+        Self {
+            left: DROP_TIMEOUT,
+            begin: Instant::now(),
+            domains,
+        }
+    }
+
+    /// Until when the next of them may take.
+    fn next(&mut self) -> Instant<Monotonic> {
+        // The one before has taken until now.
+        let now = Instant::now();
+
+        self.left -= now - self.begin;
+        self.begin = now;
+        let share = Delta::from_nanos(self.left.as_nanos() / self.domains.max(1) as i64);
+
+        self.domains = self.domains.saturating_sub(1);
+        now + share.max(LEAST_SHARE)
+    }
+}
+
+/// An image that was loaded by kexec_load() hands nothing over.
+fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
+    let reason = "the image that is loaded carries nothing over: load it with kexec -s";
+    let lost = |errors| {
+        domains
+            .iter()
+            .filter(move |domain| !domain.is_empty() && domain.options().errors == errors)
+    };
+
+    if let Some(domain) = lost(Errors::Refuse).next() {
+        return Err(refuse(domain, Failure::new(EINVAL, reason)));
+    }
+    lost(Errors::Drop).for_each(|domain| leave_behind(domain, Failure::new(EINVAL, reason)));
+    Ok(())
+}
+
+/// The superblocks of all domains, so that they live on meanwhile.
+///
+/// Who mounts fills his superblock inside the gate, so that none is missing once that is shut.
+fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
+    let mut supers = KVVec::new();
+    let mut result = Ok(());
+
+    KEXECFS.iterate_supers_type(&mut |sb| {
+        if sb.info().alive().is_err() || result.is_err() {
+            return;
+        }
+        // First, since a reference can't be given up again under the lock of the superblock.
+        result = supers.reserve(1, GFP_KERNEL);
+        if result.is_ok() {
+            if let Some(sb) = sb.get_active() {
+                result = supers.push(sb, GFP_KERNEL);
+            }
+        }
+    });
+    result?;
+    Ok(supers)
+}
+
+/// What the next kernel is told of a domain that is left behind.
+fn left_behind_records(domain: &Domain) -> Result<Records> {
+    domain
+        .left_behind_records()
+        .map_err(|e| refuse(domain, e.into()))
+}
+
+/// Says why a kexec is refused, in the log and in the domain.
+fn refuse(domain: &Domain, failure: Failure) -> Error {
+    tell_failure(domain, failure, "kexec refused")
+}
+
+/// Says why a domain is not handed over.
+fn leave_behind(domain: &Domain, failure: Failure) {
+    tell_failure(domain, failure, "dropped by this kexec (errors=drop)");
+}
+
+fn tell_failure(domain: &Domain, failure: Failure, what: &str) -> Error {
+    let error = failure.error;
+    let errno = error.name().unwrap_or(c"?");
+
+    match &failure.file {
+        Some(file) => pr_err!(
+            "{}: {file}: {}: {what}: {errno}\n",
+            domain.name,
+            failure.reason
+        ),
+        None => pr_err!("{}: {}: {what}: {errno}\n", domain.name, failure.reason),
+    }
+    domain.note(Some(failure));
+    error
+}
+
+impl SessionOwner for Reboot {
+    const PREFIX: &'static CStr = abi::SESSION_PREFIX;
+
+    /// A session could not be frozen. Only leaves are locked here: LUO's locks are held.
+    fn freeze_failed(session: &CStr, token: u64, error: Error) -> bool {
+        let Some(reboot) = REBOOT.as_ref() else {
+            return false;
+        };
+        let domains = reboot.domains.lock();
+        let Some((number, Rebooting { domain, .. })) = domains
+            .iter()
+            .enumerate()
+            .find(|(_, rebooting)| rebooting.domain.has_session(session))
+        else {
+            return false;
+        };
+        let failure = domain.freeze_failure(token, error);
+
+        if domain.options().errors == Errors::Drop {
+            reboot.root.lock().leave_behind(number);
+            domain.was_excluded();
+            leave_behind(domain, failure);
+            return true;
+        }
+        refuse(domain, failure);
+        false
+    }
+
+    fn incoming() {
+        if let Ok(registry) = registry() {
+            registry.claim();
+        }
+    }
+}
