@@ -21,5 +21,8 @@ __rust_helper void rust_helper_lock_map_release(struct lockdep_map *lock)
 
 __rust_helper void rust_helper_lock_map_sync(struct lockdep_map *lock)
 {
+	/* Without lockdep the macro has nothing to call. */
+#ifdef CONFIG_LOCKDEP
 	lock_map_sync(lock);
+#endif
 }
