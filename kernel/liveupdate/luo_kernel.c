@@ -64,8 +64,10 @@
  * Memory:
  *
  *   To preserve, to carry and to retrieve a file takes memory by its size. Where there
- *   is none these fail with -ENOMEM and leave the OOM killer alone. A caller wants to
- *   do so, too, with what it allocates around them: see memalloc_mayfail_save().
+ *   is none these fail with -ENOMEM and leave the OOM killer alone. Nor do they wait
+ *   for the limits of the caller's cgroup, for which a caller that holds locks of its
+ *   own should wait as little: see mem_cgroup_enter_nowait(). It wants to do so, too,
+ *   with what it allocates around them: see memalloc_mayfail_save().
  *
  * Lifetime:
  *
@@ -367,6 +369,7 @@ int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
 	struct luo_session *session = luo_session_from_user(s);
 	int err;
 
+	guard(mem_cgroup_nowait)();
 	guard(memalloc_mayfail)();
 	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
 	err = ACQUIRE_ERR(rwsem_read_try, &lock);
@@ -433,6 +436,7 @@ int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
 	struct luo_session *to = luo_session_from_user(out);
 	int err;
 
+	guard(mem_cgroup_nowait)();
 	guard(memalloc_mayfail)();
 	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
 	err = ACQUIRE_ERR(rwsem_read_try, &lock);
