@@ -213,6 +213,14 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// How many bytes there are so far, if they are only counted.
+    pub(crate) fn counted(&self) -> Option<usize> {
+        match self.buf {
+            None => Some(self.len),
+            Some(_) => None,
+        }
+    }
+
     fn writing(buf: &'a mut [u8]) -> Self {
         Self {
             buf: Some(buf),

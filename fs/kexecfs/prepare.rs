@@ -709,12 +709,18 @@ impl Domain {
                 timeout.check(self)?;
                 tree.write(writer)?;
             } else if let Some(snapshot) = snapshot {
+                let check = || timeout.check(self);
+
                 snapshot.for_each(|visit| {
-                    timeout.check(self)?;
-                    write_name(writer, &visit, &mut page)
+                    check()?;
+                    write_name(writer, &visit, &mut page, &check)
                 })?;
             }
-            writer.end()
+            writer.end()?;
+            // The buffer comes next.
+            writer
+                .counted()
+                .map_or(Ok(()), |bytes| timeout.check_for(bytes))
         })
         .map_err(|e| Failure::new(e, "it could not be written down"))
     }
@@ -783,14 +789,23 @@ fn cannot_carry(e: Error) -> Failure {
 }
 
 /// Writes a name in `data/`, and its inode if this is the first.
-fn write_name(writer: &mut Writer<'_>, visit: &Visit<'_>, page: &mut [u8]) -> Result {
+///
+/// Calls `check` for each extended attribute: `nr_inodes=` allows for many of one inode.
+fn write_name(
+    writer: &mut Writer<'_>,
+    visit: &Visit<'_>,
+    page: &mut [u8],
+    check: &impl Fn() -> Result,
+) -> Result {
     if visit.first {
         write_inode(writer, visit.inode, page)?;
         let item = item(visit.inode)?;
 
         writer.attr(item.attr.to_record(visit.inode, visit.number).as_bytes())?;
-        item.xattrs()
-            .for_each(|name, value| writer.xattr(visit.number, name.to_bytes(), value))?;
+        item.xattrs().for_each(|name, value| {
+            check()?;
+            writer.xattr(visit.number, name.to_bytes(), value)
+        })?;
         for which in AclType::ALL {
             if let Some(acl) = visit.inode.cached_acl(which) {
                 writer.xattr(visit.number, which.name().to_bytes(), &acl.to_xattr()?)?;

@@ -70,6 +70,20 @@ impl Timeout<'_> {
         }
     }
 
+    /// To be called before `bytes` of memory are allocated and filled, which nothing ends.
+    ///
+    /// # Errors
+    ///
+    /// `ETIME` if the time that is left does not allow for that.
+    pub(crate) fn check_for(&self, bytes: usize) -> Result {
+        match self {
+            Timeout::At(end) if remaining(*end) < Delta::from_millis(msecs_for(bytes)) => {
+                Err(ETIME)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The error of an operation that LUO ends when the time is over.
     pub(crate) fn error(&self, e: Error) -> Error {
         if e == EBUSY && self.is_over() {
@@ -107,6 +121,11 @@ impl Timeout<'_> {
             ..failure
         }
     }
+}
+
+/// How long it takes to fill memory, about: a GiB a second.
+fn msecs_for(bytes: usize) -> i64 {
+    (bytes >> 20) as i64
 }
 
 /// Negative once `end` is over.

@@ -88,6 +88,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "check-names" => names::check_names(&args),
         "utime" => tree::utime(&args),
         "setxattr" => tree::setxattr(&args),
+        "many-xattrs" => tree::many_xattrs(&args),
         "getxattr" => tree::getxattr(&args),
         "listxattr" => tree::listxattr(&args),
         "removexattr" => tree::removexattr(&args),

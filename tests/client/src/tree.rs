@@ -215,6 +215,18 @@ pub fn setxattr(args: &Args<'_>) -> Outcome {
     Ok(None)
 }
 
+/// `many-xattrs PATH N SIZE`: N attributes of SIZE bytes, user.0 and on.
+pub fn many_xattrs(args: &Args<'_>) -> Outcome {
+    let count: u64 = args.number(1)?;
+    let value = vec![b'x'; args.number(2)?];
+
+    for n in 0..count {
+        let name = format!("user.{n}");
+        rustix::fs::lsetxattr(args.text(0)?, name, &value, XattrFlags::empty())?;
+    }
+    Ok(None)
+}
+
 /// `getxattr PATH NAME`
 pub fn getxattr(args: &Args<'_>) -> Outcome {
     let name = args.text(1)?;
