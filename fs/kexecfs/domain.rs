@@ -638,7 +638,7 @@ impl Domain {
             .give_bytes(preserved.values().map(Slot::bytes).sum());
         self.space.give_bytes(counted(&restorable));
         // What else counts is given back as the inodes go, with the superblock.
-        let _ = self.space.set_limits(&options);
+        self.space.reset_limits(&options);
         op.outgoing = None;
         op.next_token = 0;
         op.unopened = 0;

@@ -85,6 +85,14 @@ impl Space {
         Ok(())
     }
 
+    /// Sets the limits, whatever there still is.
+    pub(crate) fn reset_limits(&self, options: &Options) {
+        let mut usage = self.usage.lock();
+
+        usage.max_bytes = options.max_bytes();
+        usage.max_inodes = options.max_inodes();
+    }
+
     /// Takes `bytes` for what isn't there yet.
     ///
     /// # Errors
@@ -235,6 +243,7 @@ pub(crate) fn bytes_of_link(target: &[u8]) -> u64 {
 #[kunit_tests(kexecfs_space)]
 mod tests {
     use super::*;
+    use crate::options::Limit;
 
     #[test]
     fn a_file_counts_the_greater_of_its_pages_and_blocks() {
@@ -242,6 +251,22 @@ mod tests {
         assert_eq!(bytes_of(1, 0), PAGE_SIZE as u64);
         assert_eq!(bytes_of(1, 16), 8192);
         assert_eq!(bytes_of(u64::MAX, 0), u64::MAX);
+    }
+
+    #[test]
+    fn limits_are_reset_whatever_there_is() -> Result {
+        let small = Options {
+            size: Limit::from_record(1),
+            nr_inodes: Limit::from_record(1),
+            ..Options::new()?
+        };
+        let space = KBox::pin_init(Space::new(&Options::new()?), GFP_KERNEL)?;
+
+        space.count_bytes(u64::MAX);
+        assert!(space.set_limits(&small).is_err());
+        space.reset_limits(&small);
+        assert!(space.usage().max_bytes == 1 && space.usage().max_inodes == 1);
+        Ok(())
     }
 
     #[test]
