@@ -684,6 +684,13 @@ impl Domain {
             inodes = tree.inodes() as u64;
             bytes = bytes.saturating_add(tree.bytes());
         }
+        // Once it is prepared that counts for the limit.
+        if table.written.is_none() {
+            bytes = table
+                .restorable
+                .values()
+                .fold(bytes, |sum, entry| sum.saturating_add(entry.grown_by()));
+        }
         Line {
             state: table.state,
             mounted,

@@ -86,9 +86,12 @@ pub(crate) struct Entry {
     pub(super) released: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
     pub(crate) restored: Atomic<bool>,
-    /// The file, if it was handed on after it had been restored: LUO is done with it then.
+    /// The file, once it has been restored, until it is released.
     #[pin]
-    kept: SpinLock<Option<ARef<File>>>,
+    file: SpinLock<Option<ARef<File>>>,
+    /// Whether it is the domain alone that keeps it, since it was handed on after it had been
+    /// restored: LUO is done with it then. Changed under `Domain::op`.
+    kept: Atomic<bool>,
 }
 
 /// A file in `fd_restore` that is handed on.
@@ -333,7 +336,7 @@ impl Domain {
             .retrieve_from(session, entry.token)
             .map_err(|e| Failure::new(e, "LUO could not retrieve it"))?;
 
-        entry.restored.store(true, Relaxed);
+        entry.set_restored(file.clone());
         Ok(file)
     }
 
@@ -460,7 +463,8 @@ impl Entry {
             compatible,
             released: Atomic::new(false),
             restored: Atomic::new(false),
-            kept <- new_spinlock!(None, "Entry::kept"),
+            file <- new_spinlock!(None, "Entry::file"),
+            kept: Atomic::new(false),
         });
 
         Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
@@ -471,23 +475,47 @@ impl Entry {
         bytes_of(self.size, 0)
     }
 
+    /// How many bytes the file counts beyond that by now, if it has been restored.
+    pub(super) fn grown_by(&self) -> u64 {
+        let Some(file) = self.file() else {
+            return 0;
+        };
+        let inner = Path::of_file(&file);
+
+        bytes_of(size_of(&inner), inner.i_blocks()).saturating_sub(self.counted())
+    }
+
+    fn file(&self) -> Option<ARef<File>> {
+        self.file.lock().clone()
+    }
+
     /// The file, if LUO is done with it and the domain keeps it.
     pub(crate) fn kept(&self) -> Option<ARef<File>> {
-        self.kept.lock().clone()
+        if !self.kept.load(Relaxed) {
+            return None;
+        }
+        self.file()
     }
 
     /// Keeps the file, which LUO is done with.
     pub(crate) fn keep(&self, file: ARef<File>) {
-        let old = self.kept.lock().replace(file);
+        self.set_restored(file);
+        self.kept.store(true, Relaxed);
+    }
 
+    /// Notes that the file has been restored.
+    fn set_restored(&self, file: ARef<File>) {
+        let old = self.file.lock().replace(file);
+
+        self.restored.store(true, Relaxed);
         drop(old);
     }
 
-    /// Ends [`Entry::keep`]. That may be the end of the file: not under a lock.
+    /// Lets go the file. That may be its end: not under a lock.
     pub(super) fn let_go(&self) {
-        let kept = self.kept.lock().take();
+        let file = self.file.lock().take();
 
-        drop(kept);
+        drop(file);
     }
 
     /// Whether the file was released, by `rm` or `finish`.
