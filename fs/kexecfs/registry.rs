@@ -530,6 +530,7 @@ impl Registry {
             if let Some(domain) = &slot.domain {
                 domain.include();
                 domain.thaw();
+                domain.retry_given_up();
             }
         }
         self.gate.open();

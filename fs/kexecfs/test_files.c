@@ -12,6 +12,7 @@
  *   fail_preserve, fail_freeze, fail_retrieve, fail_finish
  *			the errno that the operation returns, 0 for none
  *   slow_retrieve	how many milliseconds that takes, unless it is cancelled
+ *   slow_freeze		likewise, but that is not cancelled
  *   hold_rcu		writing 1 is an RCU read section, until 0 is written or
  *			18 seconds are over
  *
@@ -67,6 +68,7 @@ static u32 fail_freeze;
 static u32 fail_retrieve;
 static u32 fail_finish;
 static u32 slow_retrieve;
+static u32 slow_freeze;
 
 static ssize_t kexecfs_test_read(struct file *file, char __user *to, size_t len,
 				 loff_t *pos)
@@ -187,6 +189,7 @@ static int kexecfs_test_freeze(struct liveupdate_file_op_args *args)
 	struct kexecfs_test_file *test = args->file->private_data;
 	struct kexecfs_test_ser *ser = phys_to_virt(args->serialized_data);
 
+	msleep(slow_freeze);
 	if (fail_freeze)
 		return -fail_freeze;
 
@@ -382,6 +385,7 @@ static int __init kexecfs_test_init(void)
 	debugfs_create_u32("fail_retrieve", 0600, dir, &fail_retrieve);
 	debugfs_create_u32("fail_finish", 0600, dir, &fail_finish);
 	debugfs_create_u32("slow_retrieve", 0600, dir, &slow_retrieve);
+	debugfs_create_u32("slow_freeze", 0600, dir, &slow_freeze);
 	dput(found);
 
 	return 0;

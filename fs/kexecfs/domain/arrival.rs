@@ -35,9 +35,31 @@ use kernel::{
 /// Files of `data/` that nobody opened, and nobody will any more.
 #[derive(Default)]
 pub(super) struct GivenUp {
-    /// Their tokens. There is room for all that are unopened.
+    /// Their tokens. There is room for those that may still come.
     tokens: KVVec<u64>,
+    /// How many may still come.
     unopened: usize,
+}
+
+impl GivenUp {
+    /// Adds a file, unless it is only its superblock that `goes_on` without it: the next one gets
+    /// it then. Returns whether it was added.
+    fn add(&mut self, token: u64, goes_on: bool) -> bool {
+        self.expect_fewer();
+        !goes_on && self.tokens.push_within_capacity(token).is_ok()
+    }
+
+    /// One file less may still come.
+    fn expect_fewer(&mut self) {
+        self.unopened = self.unopened.saturating_sub(1);
+    }
+
+    /// The last one, and where it is.
+    fn last(&self) -> Option<(usize, u64)> {
+        let token = self.tokens.last()?;
+
+        Some((self.tokens.len() - 1, *token))
+    }
 }
 
 impl WorkItem for Domain {
@@ -86,6 +108,7 @@ impl Domain {
         }
         session.finish_file(token)?;
         op.unopened = op.unopened.saturating_sub(1);
+        self.given_up.lock().expect_fewer();
         Ok(file)
     }
 
@@ -216,11 +239,10 @@ impl Domain {
     /// Gets ready for a further file of `data/` to be given up, which doesn't fail.
     pub(crate) fn expect_unopened(&self) -> Result {
         let mut given_up = self.given_up.lock();
+        let unopened = given_up.unopened + 1;
 
-        given_up.unopened += 1;
-        let room = given_up.unopened.saturating_sub(given_up.tokens.len());
-
-        given_up.tokens.reserve(room, GFP_KERNEL_ACCOUNT)?;
+        given_up.tokens.reserve(unopened, GFP_KERNEL_ACCOUNT)?;
+        given_up.unopened = unopened;
         Ok(())
     }
 
@@ -229,38 +251,51 @@ impl Domain {
     /// A superblock that could not be filled gives nothing up: the next one gets it. Does not wait
     /// for who is retrieving another one: a worker comes back to it.
     pub(crate) fn give_up(self: &Arc<Self>, token: u64) {
-        if self.tree().is_some() {
-            return;
-        }
-        if self
-            .given_up
-            .lock()
-            .tokens
-            .push_within_capacity(token)
-            .is_err()
-        {
+        let goes_on = self.tree().is_some();
+
+        if !self.given_up.lock().add(token, goes_on) {
             return;
         }
         match self.op.try_lock() {
             Some(mut op) => self.release_given_up(&mut op),
-            // It may be on its way already.
-            None => drop(workqueue::system_unbound().enqueue(self.clone())),
+            None => self.enqueue_given_up(),
         }
+    }
+
+    /// Releases what a reboot has kept from being released, which has failed.
+    pub(crate) fn retry_given_up(self: &Arc<Self>) {
+        if !self.given_up.lock().tokens.is_empty() {
+            self.enqueue_given_up();
+        }
+    }
+
+    fn enqueue_given_up(self: &Arc<Self>) {
+        // It may be on its way already.
+        drop(workqueue::system_unbound().enqueue(self.clone()));
     }
 
     /// Releases the files that have been given up.
     fn release_given_up(&self, op: &mut Op) {
+        let Some(session) = &op.incoming else {
+            // They went with it.
+            self.given_up.lock().tokens.clear();
+            return;
+        };
+
         loop {
-            let token = self.given_up.lock().tokens.pop();
-            let (Some(token), Some(session)) = (token, &op.incoming) else {
+            let Some((at, token)) = self.given_up.lock().last() else {
                 return;
             };
 
-            // If a reboot is under way it ends with this kernel, or at the latest with the domain;
-            // if LUO lacks it, it was never counted.
-            if session.finish_file(token).is_ok() {
-                op.unopened = op.unopened.saturating_sub(1);
+            match session.finish_file(token) {
+                Ok(()) => op.unopened = op.unopened.saturating_sub(1),
+                // A reboot is under way: see `retry_given_up()`.
+                Err(e) if e == EBUSY => return,
+                // If LUO lacks it, it was never counted.
+                Err(_) => {}
             }
+            // More may have come behind it, but none has gone: that needs `op`.
+            let _ = self.given_up.lock().tokens.remove(at);
         }
     }
 }
