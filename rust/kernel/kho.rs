@@ -482,7 +482,8 @@ impl Drop for Subtree {
 
 /// Takes over what the previous kernel made known under `name`, see [`Subtree`].
 ///
-/// This can be done once: then the memory has an owner, and another call gives [`EIO`].
+/// This can be done once: then the memory has an owner, and another call gives [`EIO`]. debugfs
+/// shows it no longer (`kho_forget_subtree()`).
 ///
 /// May sleep.
 ///
@@ -501,7 +502,11 @@ pub fn retrieve_subtree(name: &CStr) -> Result<RestoredFolio> {
         bindings::kho_retrieve_subtree(name.as_char_ptr(), &raw mut phys, &raw mut size)
     })?;
 
-    RestoredFolio::from_phys(phys, size)
+    let folio = RestoredFolio::from_phys(phys, size)?;
+
+    // SAFETY: The function accepts all numbers; this one is the address that it is shown under.
+    unsafe { bindings::kho_forget_subtree(phys) };
+    Ok(folio)
 }
 
 #[cfg(CONFIG_RUST_KHO_KUNIT_TEST)]
