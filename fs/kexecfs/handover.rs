@@ -19,12 +19,14 @@ use crate::{
         Tree, //
     },
 };
+use core::mem::offset_of;
 use kernel::{
     kho::{
         self,
         abi::kexecfs as abi,
         PreservedFolio,
         PreservedVmalloc,
+        RestoredFolio,
         RestoredVmalloc,
         Subtree, //
     },
@@ -433,15 +435,15 @@ pub(crate) enum Found {
 ///
 /// The memory of it is freed.
 pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
-    let root = match kho::retrieve_subtree(abi::ENTRY_NAME) {
-        Ok(root) => root,
+    let folio = match kho::retrieve_subtree(abi::ENTRY_NAME) {
+        Ok(folio) => folio,
         Err(e) if e == ENOENT => return Ok(()),
         Err(e) => {
             pr_err!("the root of what was handed over can't be had: {e:?}\n");
             return Err(e);
         }
     };
-    let Ok((root, _)) = abi::Root::ref_from_prefix(&root) else {
+    let Ok((root, _)) = abi::Root::ref_from_prefix(&folio) else {
         pr_err!("the root of what was handed over is too short\n");
         return Err(EIO);
     };
@@ -464,7 +466,7 @@ pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
         return Err(EIO);
     }
     match root.seal {
-        abi::SEAL_MAGIC => read_index(root, each),
+        abi::SEAL_MAGIC => read_index(&folio, root, each),
         0 => Ok(()),
         seal => {
             pr_err!("the root of what was handed over has no seal: {seal:#x}\n");
@@ -473,8 +475,13 @@ pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
     }
 }
 
-fn read_index(root: &abi::Root, each: &mut dyn FnMut(Found) -> Result) -> Result {
-    let index = RestoredVmalloc::new(&root.index).inspect_err(|e| {
+/// Reads the index that `root`, which lies in `folio`, tells of.
+fn read_index(
+    folio: &RestoredFolio,
+    root: &abi::Root,
+    each: &mut dyn FnMut(Found) -> Result,
+) -> Result {
+    let index = RestoredVmalloc::new(folio, offset_of!(abi::Root, index)).inspect_err(|e| {
         pr_err!("the index of what was handed over can't be had: {e:?}\n");
     })?;
     let count = usize::try_from(root.count)?;
@@ -483,14 +490,19 @@ fn read_index(root: &abi::Root, each: &mut dyn FnMut(Found) -> Result) -> Result
         pr_err!("the index of what was handed over is too short for {count} domains\n");
         return Err(EIO);
     }
-    for entry in index.chunks_exact(size_of::<abi::Domain>()).take(count) {
+    for (number, entry) in index
+        .chunks_exact(size_of::<abi::Domain>())
+        .take(count)
+        .enumerate()
+    {
+        let at = number * size_of::<abi::Domain>();
         let Ok((entry, _)) = abi::Domain::ref_from_prefix(entry) else {
             return Err(EIO);
         };
 
         let is_left_behind = entry.len & abi::DOMAIN_LEFT_BEHIND != 0;
 
-        each(match read_domain(entry) {
+        each(match read_domain(&index, at, entry) {
             Ok(arrived) if is_left_behind => Found::LeftBehind(match arrived.session {
                 Some(session) => session,
                 None => arrived.name.session()?,
@@ -502,14 +514,19 @@ fn read_index(root: &abi::Root, each: &mut dyn FnMut(Found) -> Result) -> Result
     Ok(())
 }
 
-fn read_domain(entry: &abi::Domain) -> Result<Arrived, Unreadable> {
+/// Reads the domain of `entry`, which lies `at` so many bytes in the index.
+fn read_domain(
+    index: &RestoredVmalloc,
+    at: usize,
+    entry: &abi::Domain,
+) -> Result<Arrived, Unreadable> {
     let unreadable = |why, error| Unreadable {
         name: None,
         why,
         at: 0,
         error,
     };
-    let area = RestoredVmalloc::new(&entry.stream)
+    let area = RestoredVmalloc::new(index, at + offset_of!(abi::Domain, stream))
         .map_err(|e| unreadable("its memory can't be had", e))?;
     let stream = usize::try_from(entry.len & !abi::DOMAIN_LEFT_BEHIND)
         .ok()

@@ -69,8 +69,8 @@ const fn order_of(size: usize) -> Option<u32> {
 /// Returns the lock under which what was handed over is checked and then taken.
 ///
 /// KHO has no lock of its own: that a page waits to be restored is a mark on the page, which is
-/// looked at first and taken away later. Without this lock two threads that follow the same address
-/// could both end up as the owner of what is there.
+/// looked at first and taken away later, by one of those who try. The others get a warning in the
+/// log, which this lock spares two threads that follow the same address; it says nothing about C.
 ///
 /// The lock is made when it is first needed, as a static [`Mutex`] cannot be initialized without
 /// its users' help.
@@ -287,7 +287,8 @@ impl RestoredFolio {
     /// Takes over the `size` bytes that the previous kernel preserved at `phys`.
     ///
     /// Both numbers may come from that kernel and be wrong: only the beginning of what was
-    /// preserved with just the order that `size` has, and was not restored yet, is taken.
+    /// preserved with just the order that `size` has, and was not restored yet, is taken. What C
+    /// uses where it lies doesn't count as preserved any more (`kho_use_in_place()`).
     ///
     /// May sleep.
     ///
@@ -295,7 +296,7 @@ impl RestoredFolio {
     ///
     /// - [`EIO`] if there is no such folio.
     /// - [`ENOMEM`] if there is not enough memory (for a lock; only the first time).
-    pub fn from_phys(phys: u64, size: usize) -> Result<Self> {
+    fn from_phys(phys: u64, size: usize) -> Result<Self> {
         let order = order_of(size).ok_or(EIO)?;
         let folio = {
             let _guard = restore_lock()?.lock();
@@ -305,8 +306,8 @@ impl RestoredFolio {
                 return Err(EIO);
             }
 
-            // SAFETY: There is a folio to be restored, by the check, and nobody else does it, by
-            // the lock. The function takes its mark away, so that this cannot be done again.
+            // SAFETY: The function accepts all numbers. It takes the mark of a folio away in one
+            // step, and fails if C has done so since the check: there is one owner.
             unsafe { bindings::kho_restore_folio(phys) }
         };
         let folio = NonNull::new(folio).ok_or(EIO)?;
@@ -344,6 +345,22 @@ impl Drop for RestoredFolio {
     }
 }
 
+/// Memory that came from the previous kernel and is this one's own: [`RestoredFolio`] and
+/// [`RestoredVmalloc`].
+///
+/// Nobody can change what is in it.
+pub trait Restored: Deref<Target = [u8]> + private::Sealed {}
+
+impl Restored for RestoredFolio {}
+impl Restored for RestoredVmalloc {}
+
+mod private {
+    pub trait Sealed {}
+
+    impl Sealed for super::RestoredFolio {}
+    impl Sealed for super::RestoredVmalloc {}
+}
+
 /// A vmalloc area that the previous kernel preserved with `kho_preserve_vmalloc()`; here,
 /// [`PreservedVmalloc`].
 ///
@@ -363,29 +380,40 @@ unsafe impl Send for RestoredVmalloc {}
 unsafe impl Sync for RestoredVmalloc {}
 
 impl RestoredVmalloc {
-    /// Takes over the area that the previous kernel preserved, in the whole length that it had.
+    /// Takes over the area whose descriptor the previous kernel has written to `offset` in `memory`
+    /// (an [`abi::Vmalloc`]), in the whole length that it had.
     ///
-    /// `descriptor` may come from that kernel and be wrong: all that it leads to is checked first.
+    /// The descriptor may be wrong: all that it leads to is checked first, and claimed before it is
+    /// mapped.
     ///
     /// May sleep.
     ///
     /// # Errors
     ///
-    /// - [`EIO`] if the descriptor is not that of a preserved area none of which was restored yet.
+    /// - [`EIO`] if there is no descriptor at `offset`, or not that of a preserved area none of
+    ///   which was restored yet.
     /// - [`ENOMEM`] if there is not enough memory.
-    pub fn new(descriptor: &abi::Vmalloc) -> Result<Self> {
+    pub fn new(memory: &impl Restored, offset: usize) -> Result<Self> {
+        let bytes = memory.get(offset..).ok_or(EIO)?;
+        let (descriptor, _) = abi::Vmalloc::read_from_prefix(bytes).map_err(|_| EIO)?;
+
+        Self::restore(&descriptor)
+    }
+
+    /// Takes over the area of a descriptor, see [`RestoredVmalloc::new`].
+    fn restore(descriptor: &abi::Vmalloc) -> Result<Self> {
         let raw = core::ptr::from_ref(descriptor).cast::<bindings::kho_vmalloc>();
         let ptr = {
             let _guard = restore_lock()?.lock();
 
             // SAFETY: `abi::Vmalloc` has the layout of `struct kho_vmalloc`. The function accepts
-            // all values in it. Nobody else restores the area, by the lock.
+            // all values in it.
             if !unsafe { bindings::kho_vmalloc_is_restorable(raw) } {
                 return Err(EIO);
             }
 
-            // SAFETY: As above; by the check there is an area to be restored. The function takes
-            // the marks of its pages away, so that this cannot be done again.
+            // SAFETY: As above. The function claims each page before it maps any, and fails if one
+            // is claimed already: there is one owner.
             unsafe { bindings::kho_restore_vmalloc(raw) }
         };
         let ptr = NonNull::new(ptr.cast::<u8>()).ok_or(ENOMEM)?;
@@ -549,7 +577,10 @@ mod tests {
         );
 
         let area = PreservedVmalloc::new(VVec::zeroed(2 * PAGE_SIZE, GFP_KERNEL)?)?;
-        assert_eq!(RestoredVmalloc::new(&area.descriptor()).err(), Some(EIO));
+        assert_eq!(
+            RestoredVmalloc::restore(&area.descriptor()).err(),
+            Some(EIO)
+        );
         Ok(())
     }
 
@@ -563,7 +594,7 @@ mod tests {
                     flags,
                     order,
                 };
-                assert_eq!(RestoredVmalloc::new(&descriptor).err(), Some(EIO));
+                assert_eq!(RestoredVmalloc::restore(&descriptor).err(), Some(EIO));
             }
         }
     }
