@@ -154,8 +154,8 @@ pub struct FileSystemType<T: FileSystem> {
     _p: PhantomData<fn() -> T>,
 }
 
-// SAFETY: After its construction it is only used by `register_filesystem()` and
-// `unregister_filesystem()`, which lock the list that it is linked into.
+// SAFETY: After its construction only C changes it, with locks of its own: that of the list of file
+// systems, which it is linked into, and that of the list of its superblocks.
 unsafe impl<T: FileSystem> Sync for FileSystemType<T> {}
 
 impl<T: FileSystem> FileSystemType<T> {
@@ -242,7 +242,8 @@ const fn has_dot(name: &[u8]) -> bool {
 /// A file system that can be mounted.
 ///
 /// Superblocks may outlive it: their type is static, and in a module each of them holds a reference
-/// to the module, which is why it is dropped there only after the last of them is gone.
+/// to the module, which is why it is dropped there only after the last of them is gone. Dropping it
+/// sleeps, until the inodes of those are freed (`rcu_barrier()`).
 ///
 /// # Invariants
 ///
@@ -255,3 +256,6 @@ impl<T: FileSystem> Drop for Registration<T> {
         unsafe { bindings::unregister_filesystem(self.0.inner.get()) };
     }
 }
+        // In a module, the callbacks that free inodes of superblocks that are gone are code of it.
+        // SAFETY: Registrations are dropped where one may sleep.
+        unsafe { bindings::rcu_barrier() };
