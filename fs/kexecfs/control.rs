@@ -126,7 +126,7 @@ impl FileSystem for KexecFsCtl {
 
         root.set_nlink(2);
         root.set_inode_ops(InodeOps::dir::<Fixed>());
-        root.set_file_ops(FileOps::simple_dir());
+        root.set_file_ops(FileOps::simple_dir())?;
         let root = sb.make_root(root)?;
 
         make_file(
@@ -168,7 +168,7 @@ fn make_file(
     let mut inode = NewInode::new(sb, Mode::reg(permissions), sb.info().into())?;
 
     inode.set_inode_ops(InodeOps::file::<Fixed>());
-    inode.set_file_ops(ops);
+    inode.set_file_ops(ops)?;
     root.start_creating(name)?.make_persistent(inode)?;
     Ok(())
 }

@@ -335,7 +335,7 @@ fn handed_over<'a>(
         RecordedKind::Packed(_) | RecordedKind::Token(_) => {
             inode.set_size(recorded.size.try_into()?);
             inode.set_bytes(bytes_of(recorded.size, 0).try_into()?);
-            set_regular(&mut inode);
+            set_regular(&mut inode)?;
         }
         RecordedKind::Link(target) => {
             let mut buf = KVVec::new();
@@ -352,9 +352,9 @@ fn handed_over<'a>(
     Ok(inode)
 }
 
-fn set_regular(inode: &mut NewInode<'_, KexecFs>) {
+fn set_regular(inode: &mut NewInode<'_, KexecFs>) -> Result {
     inode.set_inode_ops(InodeOps::file::<Regular>());
-    inode.set_file_ops(FileOps::new::<RegularFile>());
+    inode.set_file_ops(FileOps::new::<RegularFile>())
 }
 
 fn set_symlink(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> Result {
@@ -384,7 +384,7 @@ impl InodeOperations for Directory {
 
         attr::init(&mut inode, Some(entry.dir()))?;
         take_acls(&inode)?;
-        set_regular(&mut inode);
+        set_regular(&mut inode)?;
         entry.make_persistent(inode)
     }
 
@@ -495,7 +495,7 @@ impl InodeOperations for Directory {
 
         attr::init(&mut inode, Some(tmpfile.dir()))?;
         take_acls(&inode)?;
-        set_regular(&mut inode);
+        set_regular(&mut inode)?;
         // It has no name, and opening it may take as long as a listener of fanotify likes.
         drop(inside);
         tmpfile.finish(inode)

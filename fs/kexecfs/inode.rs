@@ -103,7 +103,7 @@ pub(crate) fn make_tree(
         inode.set_handle(ino, generation);
         inode.set_owner(options.uid, options.gid);
         inode.set_inode_ops(InodeOps::file::<Control>());
-        inode.set_file_ops(ops);
+        inode.set_file_ops(ops)?;
         root.start_creating(name)?.make_persistent(inode)?;
         Ok(())
     };
@@ -130,7 +130,7 @@ pub(crate) fn make_tree(
     inode.set_owner(options.uid, options.gid);
     inode.set_nlink(2);
     inode.set_inode_ops(InodeOps::dir::<RestoreDir>());
-    inode.set_file_ops(FileOps::simple_dir());
+    inode.set_file_ops(FileOps::simple_dir())?;
     let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode)?;
 
     for entry in domain.restorable()?.iter() {
@@ -140,7 +140,7 @@ pub(crate) fn make_tree(
         inode.set_ino(domain.identity.new_ino()?);
         inode.set_owner(options.uid, options.gid);
         inode.set_inode_ops(InodeOps::file::<Control>());
-        inode.set_file_ops(FileOps::new::<FdRestore>());
+        inode.set_file_ops(FileOps::new::<FdRestore>())?;
         fd_restore
             .start_creating(entry.name.as_c_str())?
             .make_persistent(inode)?;
@@ -184,7 +184,7 @@ pub(crate) fn new_root<'a>(
     // Its name, its "." and the ".." of fd_restore and data.
     root.set_nlink(4);
     root.set_inode_ops(InodeOps::dir::<Root>());
-    root.set_file_ops(FileOps::simple_dir());
+    root.set_file_ops(FileOps::simple_dir())?;
     Ok(root)
 }
 

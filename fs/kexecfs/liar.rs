@@ -122,7 +122,7 @@ impl Dir {
         if inode.mode().is_dir() {
             inode.set_offset_dir::<Dir>()?;
         } else {
-            inode.set_file_ops(FileOps::simple_dir());
+            inode.set_file_ops(FileOps::simple_dir())?;
         }
         entry.make_persistent(inode)?;
         Err(EPERM)

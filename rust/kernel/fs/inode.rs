@@ -634,7 +634,7 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
 
     /// Makes it a special file: a device, a named pipe or a socket (`init_special_inode()`).
     ///
-    /// What can be done with the inode has to be set, too, but not with an open file.
+    /// What can be done with the inode has to be set, too; what with an open file can't be.
     ///
     /// # Errors
     ///
@@ -679,7 +679,18 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
     }
 
     /// Sets what can be done with an open file of this inode: `inode->i_fop`.
-    pub fn set_file_ops(&mut self, ops: FileOps<T>) {
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is neither a regular file nor a directory by its mode: what others do is
+    /// [`init_special`](Self::init_special)'s. C takes the inode of an open file that is a block
+    /// device by its mode for that of the device itself (`I_BDEV()`).
+    pub fn set_file_ops(&mut self, ops: FileOps<T>) -> Result {
+        let mode = self.mode();
+
+        if !mode.is_reg() && !mode.is_dir() {
+            return Err(EINVAL);
+        }
         // SAFETY: By the type invariant nobody else uses the inode; the table is static and for
         // inodes of `T`.
         unsafe { bindings::inode_set_fop(self.0.as_ptr(), ops.as_ptr()) };
@@ -687,6 +698,7 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
 
     /// Sets what can be done with the inode: `inode->i_op`. A directory made by
     /// [`set_offset_dir`](Self::set_offset_dir) keeps what it has.
+        Ok(())
     pub fn set_inode_ops(&mut self, ops: InodeOps<T>) {
         // SAFETY: The inode is valid, and made by `new`.
         if !unsafe { offset_ctx(self.0.as_ptr()) }.is_null() {
