@@ -505,11 +505,15 @@ impl<T: FileSystem> Drop for InodeGuard<'_, T> {
     }
 }
 
-/// An inode that isn't in the dcache yet, so that nobody else sees it.
+/// An inode that isn't in the dcache yet, so that nobody else uses it.
+///
+/// Once it has a [handle](Self::set_handle), others may find it by that, and hold it while they look
+/// for a dentry, in vain: they neither read nor change what is set here.
 ///
 /// # Invariants
 ///
-/// The inode has been made by [`NewInode::new`], and this is its only reference.
+/// The inode has been made by [`NewInode::new`], has no dentry, and this is a reference to it, the
+/// only one but for those who look for its dentry.
 pub struct NewInode<'a, T: FileSystem>(&'a Inode<T>);
 
 impl<'a, T: FileSystem> NewInode<'a, T> {
@@ -694,11 +698,11 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         // SAFETY: By the type invariant nobody else uses the inode; the table is static and for
         // inodes of `T`.
         unsafe { bindings::inode_set_fop(self.0.as_ptr(), ops.as_ptr()) };
+        Ok(())
     }
 
     /// Sets what can be done with the inode: `inode->i_op`. A directory made by
     /// [`set_offset_dir`](Self::set_offset_dir) keeps what it has.
-        Ok(())
     pub fn set_inode_ops(&mut self, ops: InodeOps<T>) {
         // SAFETY: The inode is valid, and made by `new`.
         if !unsafe { offset_ctx(self.0.as_ptr()) }.is_null() {
