@@ -44,6 +44,7 @@ use files::{
 };
 use kernel::{
     fs::{
+        sb::FilledSuperBlock,
         xattr::SimpleXattrCache,
         ActiveSuper,
         SuperBlock, //
@@ -472,6 +473,15 @@ impl Domain {
     /// May be the end of a superblock that isn't mounted: not under one of its locks, or inside a
     /// gate. A remount is no such end.
     pub(crate) fn keep(&self, sb: &SuperBlock<KexecFs>) {
+        self.keep_by(|| sb.get_active());
+    }
+
+    /// The same for a superblock that is new.
+    pub(crate) fn keep_filled(&self, sb: &FilledSuperBlock<'_, KexecFs>) {
+        self.keep_by(|| Some(sb.get_active()));
+    }
+
+    fn keep_by(&self, get_active: impl FnOnce() -> Option<ActiveSuper<KexecFs>>) {
         let mut kept = self.kept.lock();
         let stays = {
             let table = self.table.lock();
@@ -482,7 +492,7 @@ impl Domain {
             kept.take()
         } else {
             if kept.is_none() {
-                *kept = sb.get_active();
+                *kept = get_active();
             }
             None
         };

@@ -31,7 +31,10 @@ use kernel::{
     fs::{
         param,
         registration::flags,
-        sb::iflags,
+        sb::{
+            iflags,
+            FilledSuperBlock, //
+        },
         xattr::{
             SetXattr,
             SimpleXattrs, //
@@ -172,9 +175,12 @@ impl FileSystem for KexecFs {
         set_options(fc, &domain, || domain.set_options(options))?;
         domain.forget_tree();
         drop(inside);
-        domain.keep(sb);
-        tell_control();
         Ok(())
+    }
+
+    fn filled(sb: &FilledSuperBlock<'_, Self>) {
+        sb.info().keep_filled(sb);
+        tell_control();
     }
 
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {

@@ -7,7 +7,10 @@
 //! Reference: <https://docs.kernel.org/filesystems/mount_api.html>
 
 use super::{
-    sb,
+    sb::{
+        self,
+        FilledSuperBlock, //
+    },
     FileSystem,
     SuperBlock, //
 };
@@ -275,7 +278,18 @@ impl<T: FileSystem> Operations<T> {
         // SAFETY: `fc` is still valid.
         let got = unsafe { !(*fc).root.is_null() };
         match result {
-            Ok(()) if got => 0,
+            Ok(()) if got => {
+                // SAFETY: `fc` is still valid. sget_fc() clears the field for a new superblock.
+                if unsafe { (*fc).s_fs_info.is_null() } {
+                    // SAFETY: The root is set and held by `fc`; its superblock is one of this file
+                    // system.
+                    let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
+
+                    // SAFETY: `fc` has an active reference, and no error is returned.
+                    T::filled(&unsafe { FilledSuperBlock::new(sb) });
+                }
+                0
+            }
             Ok(()) => EINVAL.to_errno(),
             Err(e) => {
                 if got {

@@ -10,7 +10,10 @@
 use super::{
     context,
     param,
-    sb,
+    sb::{
+        self,
+        FilledSuperBlock, //
+    },
     xattr::{
         SetXattr,
         SimpleXattrs, //
@@ -104,6 +107,12 @@ pub trait FileSystem: Sized + 'static {
     /// Called from [`NewTree::get_tree_keyed`], with `sb->s_umount` held for writing. If it fails,
     /// [`kill_sb`](FileSystem::kill_sb) follows.
     fn fill_super(sb: &NewSuperBlock<'_, Self>, fc: &mut FsContext<'_, Self>) -> Result;
+
+    /// Called for a new superblock after [`get_tree`](FileSystem::get_tree), when nothing can fail
+    /// any more: it can be kept alive from here on.
+    ///
+    /// Runs with `sb->s_umount` held for writing.
+    fn filled(_sb: &FilledSuperBlock<'_, Self>) {}
 
     /// Changes the options of a live superblock, with `sb->s_umount` held for writing.
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result;
@@ -254,8 +263,8 @@ impl<T: FileSystem> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant it is registered.
         unsafe { bindings::unregister_filesystem(self.0.inner.get()) };
-    }
-}
         // In a module, the callbacks that free inodes of superblocks that are gone are code of it.
         // SAFETY: Registrations are dropped where one may sleep.
         unsafe { bindings::rcu_barrier() };
+    }
+}

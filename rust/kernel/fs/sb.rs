@@ -106,8 +106,8 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// The root directory: `sb->s_root`, which a superblock has from `fill_super` to `kill_sb`.
     pub fn root(&self) -> Option<&Dentry<T>> {
-        // SAFETY: The superblock is valid; an active reference may see it being filled.
-        let root = unsafe { (&raw const (*self.as_ptr()).s_root).read_volatile() };
+        // SAFETY: The superblock is valid. Nobody but who fills it sees it before it has its root.
+        let root = unsafe { (*self.as_ptr()).s_root };
 
         // SAFETY: The superblock holds a reference to its root.
         (!root.is_null()).then(|| unsafe { Dentry::from_raw(root) })
@@ -137,7 +137,9 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// Keeps the superblock alive though it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
     ///
-    /// None if it is being killed already.
+    /// None if it is being killed already, or isn't born yet (`SB_BORN`): if its mount failed,
+    /// sync() and each mount of the same key would wait for it for as long as it is kept. Who fills
+    /// it has [`FilledSuperBlock::get_active`].
     pub fn get_active(&self) -> Option<ActiveSuper<T>> {
         // SAFETY: The superblock is valid.
         let got = unsafe { bindings::super_get_active(self.as_ptr()) };
@@ -153,7 +155,7 @@ impl<T: FileSystem> SuperBlock<T> {
 /// Dropping the last one kills the superblock (`deactivate_super()`), with all that belongs to it
 /// and [`FileSystem::kill_sb`]. That sleeps and takes `s_umount`: it must not be dropped where
 /// `s_umount` of the superblock is held, nor under a lock that `kill_sb` or the end of an inode
-/// takes. In `fill_super` and `reconfigure` it is not the last: the context has one.
+/// takes. In `filled` and `reconfigure` it is not the last: the context has one.
 ///
 /// # Invariants
 ///
@@ -274,9 +276,8 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         // SAFETY: The inode is ours, and d_make_root() consumes it also when it fails.
         let root = unsafe { bindings::d_make_root(inode.into_raw()) };
 
-        // SAFETY: Nobody else sets the root of the superblock, in which there is none. An active
-        // reference may see it.
-        unsafe { (&raw mut (*self.0.as_ptr()).s_root).write_volatile(root) };
+        // SAFETY: Nobody else uses the superblock until it is filled. It has no root yet.
+        unsafe { (*self.0.as_ptr()).s_root = root };
         self.0.root().ok_or(ENOMEM)
     }
 }
@@ -284,6 +285,42 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
 impl<T: FileSystem> Deref for NewSuperBlock<'_, T> {
     type Target = SuperBlock<T>;
 
+    fn deref(&self) -> &SuperBlock<T> {
+        self.0
+    }
+}
+
+/// A new superblock that is filled, in [`FileSystem::filled`].
+///
+/// # Invariants
+///
+/// An active reference to the superblock is held by somebody else, and it is about to be born.
+pub struct FilledSuperBlock<'a, T: FileSystem>(&'a SuperBlock<T>);
+
+impl<'a, T: FileSystem> FilledSuperBlock<'a, T> {
+    /// # Safety
+    ///
+    /// The caller must have an active reference to `sb`, and return from `->get_tree()` without an
+    /// error next.
+    #[inline]
+    pub(super) unsafe fn new(sb: &'a SuperBlock<T>) -> Self {
+        // INVARIANT: By the safety requirements.
+        Self(sb)
+    }
+
+    /// Keeps the superblock alive though it isn't mounted any more.
+    pub fn get_active(&self) -> ActiveSuper<T> {
+        // SAFETY: By the type invariant the counter isn't zero.
+        unsafe { bindings::atomic_inc(&raw mut (*self.0.as_ptr()).s_active) };
+        // INVARIANT: The reference has just been taken.
+        ActiveSuper(NonNull::from(self.0))
+    }
+}
+
+impl<T: FileSystem> Deref for FilledSuperBlock<'_, T> {
+    type Target = SuperBlock<T>;
+
+    #[inline]
     fn deref(&self) -> &SuperBlock<T> {
         self.0
     }
