@@ -159,7 +159,7 @@ impl FileOperations for RegularFile {
         if !punches {
             counted.grow(end)?;
         }
-        let result = open.backing.vfs_fallocate(mode, offset, len);
+        let result = open.backing.vfs_fallocate(file, mode, offset, len);
 
         // What fails leaves no blocks behind.
         if result.is_ok() && punches {

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <linux/highmem.h>
 #include <linux/hugetlb.h>
+#include <linux/memfd.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -57,6 +58,19 @@ __rust_helper void rust_helper_memcpy_to_page(struct page *page, size_t offset,
 __rust_helper void rust_helper_put_page(struct page *page)
 {
 	put_page(page);
+}
+
+/* What do_mmap() asks of the file that is mapped, for the one that is in the end */
+__rust_helper int rust_helper_memfd_check_seals_vma(struct file *file,
+						    struct vm_area_struct *vma)
+{
+	vma_flags_t flags = vma->flags;
+	int err = memfd_check_seals_mmap(file, &flags);
+
+	if (!err && !vma_flags_test(&flags, VMA_MAYWRITE_BIT))
+		vm_flags_clear(vma, VM_MAYWRITE);
+
+	return err;
 }
 
 /*

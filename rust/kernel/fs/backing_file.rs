@@ -40,7 +40,8 @@ use core::{
 /// An open file that a user's open file reads and writes.
 ///
 /// Its superblock is a lower one than that of the user's file, by `s_stack_depth`: so a chain of
-/// backing files ends, and with it the stack that a call takes.
+/// backing files ends, and with it the stack that a call takes. Each call checks it, as it may be
+/// for another file than the one that this has been opened for.
 ///
 /// # Invariants
 ///
@@ -97,14 +98,23 @@ impl BackingFile {
         unsafe { (*self.0.as_ptr()).f_mode }
     }
 
+    /// Whether this may be the backing file of `user`.
+    ///
     /// # Errors
     ///
-    /// `ELOOP` if this is no file of a lower superblock than `user`.
+    /// `ELOOP` if this is no file of a lower superblock than `user`; `EBADF` if it can't be read or
+    /// written where `user` can, which is all that a mapping of `user` has been checked for.
     ///
     /// # Safety
     ///
     /// `user` must be valid.
     unsafe fn check_below(&self, user: *mut bindings::file) -> Result {
+        // SAFETY: By the safety requirements; the two bits don't change any more.
+        let wants = unsafe { (*user).f_mode } & (bindings::FMODE_READ | bindings::FMODE_WRITE);
+
+        if wants & !self.f_mode() != 0 {
+            return Err(EBADF);
+        }
         // SAFETY: By the safety requirements.
         let user = unsafe { s_stack_depth(user) };
         // SAFETY: By the type invariant the file is valid.
@@ -117,11 +127,12 @@ impl BackingFile {
         }
     }
 
-    /// Reads for `kiocb` (`backing_file_read_iter()`).
+    /// Reads for `kiocb` (`backing_file_read_iter()`), and waits for the end of it.
     ///
     /// # Errors
     ///
-    /// `ELOOP` for the kiocb of a file that this one isn't below, and what the file returns.
+    /// `ELOOP` for the kiocb of a file that this one isn't below, `EBADF` for one that may do more
+    /// than this one, and what the file returns.
     #[inline]
     pub fn read_iter<T: crate::types::ForeignOwnable>(
         &self,
@@ -138,25 +149,31 @@ impl BackingFile {
 
         // SAFETY: The file of a kiocb is valid.
         unsafe { self.check_below(user) }?;
+        // SAFETY: The kiocb is valid.
+        let mut own = unsafe { synchronous(iocb) };
         // SAFETY: By the type invariant; the iterator, the kiocb and the context are valid, and the
         // credentials belong to the file that is read.
-        count(unsafe {
+        let read = unsafe {
             bindings::backing_file_read_iter(
                 self.0.as_ptr(),
                 iter.as_raw(),
-                iocb,
+                &raw mut own,
                 flags,
                 &raw mut ctx,
             )
-        })
+        };
+
+        // SAFETY: The kiocb is valid, and `kiocb` borrowed exclusively.
+        unsafe { (*iocb).ki_pos = own.ki_pos };
+        count(read)
     }
 
-    /// Writes for `kiocb` (`backing_file_write_iter()`). Takes the set-id bits and capabilities of
-    /// the user's file away first (`file_remove_privs()`).
+    /// Writes for `kiocb` (`backing_file_write_iter()`), and waits for the end of it. Takes the
+    /// set-id bits and capabilities of the user's file away first (`file_remove_privs()`).
     ///
     /// # Errors
     ///
-    /// `EINVAL` if `locked` isn't the inode of the user's file, `ELOOP` as for
+    /// `EINVAL` if `locked` isn't the inode of the user's file, `ELOOP` and `EBADF` as for
     /// [`read_iter`](Self::read_iter), and what the file returns.
     #[inline]
     pub fn write_iter<T: crate::types::ForeignOwnable, F: FileSystem>(
@@ -177,17 +194,23 @@ impl BackingFile {
         unsafe { locked.check_inode_of(user) }?;
         // SAFETY: The file of a kiocb is valid.
         unsafe { self.check_below(user) }?;
+        // SAFETY: The kiocb is valid.
+        let mut own = unsafe { synchronous(iocb) };
         // SAFETY: By the type invariant; the iterator, the kiocb and the context are valid, and the
         // credentials belong to the file that is written. The inode of that file is locked.
-        count(unsafe {
+        let written = unsafe {
             bindings::backing_file_write_iter(
                 self.0.as_ptr(),
                 iter.as_raw(),
-                iocb,
+                &raw mut own,
                 flags,
                 &raw mut ctx,
             )
-        })
+        };
+
+        // SAFETY: The kiocb is valid, and `kiocb` borrowed exclusively.
+        unsafe { (*iocb).ki_pos = own.ki_pos };
+        count(written)
     }
 
     /// Splices from a pipe what there is in it, but doesn't wait for more
@@ -236,7 +259,7 @@ impl BackingFile {
     }
 
     /// Where the next data or hole is (`vfs_llseek()` with `SEEK_DATA` and `SEEK_HOLE`).
-    pub fn seek_data_or_hole(&self, offset: Offset, whence: c_int) -> Result<Offset> {
+    pub(super) fn seek_data_or_hole(&self, offset: Offset, whence: c_int) -> Result<Offset> {
         if whence != bindings::SEEK_DATA as c_int && whence != bindings::SEEK_HOLE as c_int {
             return Err(EINVAL);
         }
@@ -249,8 +272,20 @@ impl BackingFile {
         Ok(found)
     }
 
-    /// Allocates or deallocates space (`vfs_fallocate()`).
-    pub fn vfs_fallocate(&self, mode: c_int, offset: Offset, len: Offset) -> Result {
+    /// Allocates or deallocates space for `user` (`vfs_fallocate()`).
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` if this isn't below `user`, `EBADF` if it may do less, and what the file returns.
+    pub fn vfs_fallocate(
+        &self,
+        user: &LocalFile,
+        mode: c_int,
+        offset: Offset,
+        len: Offset,
+    ) -> Result {
+        // SAFETY: The user's file is valid.
+        unsafe { self.check_below(user.as_ptr()) }?;
         // SAFETY: By the type invariant the file is valid.
         to_result(unsafe { bindings::vfs_fallocate(self.0.as_ptr(), mode, offset, len) })
     }
@@ -338,7 +373,8 @@ unsafe fn s_stack_depth(file: *mut bindings::file) -> c_int {
     // SAFETY: The inode is valid, and its superblock never changes.
     let sb = unsafe { (*inode).i_sb };
 
-    // SAFETY: A superblock outlives its inodes. The level is set before there are any.
+    // SAFETY: A superblock outlives its inodes. The level is set before there is a root, and so
+    // before any file is open.
     unsafe { (*sb).s_stack_depth }
 }
 
@@ -357,6 +393,29 @@ unsafe fn context(user: *mut bindings::file) -> bindings::backing_file_ctx {
     }
 }
 
+/// A kiocb for the same place as that of the user, of a synchronous call (`is_sync_kiocb()`).
+///
+/// With the user's own, a backing file may queue the call (`EIOCBQUEUED`) and end it later, which
+/// C must be told of by just that result: no error that safe code can pass on, or not.
+///
+/// # Safety
+///
+/// `user` must be valid.
+#[inline]
+unsafe fn synchronous(user: *const bindings::kiocb) -> bindings::kiocb {
+    let mut own: bindings::kiocb = pin_init::zeroed();
+
+    // SAFETY: By the safety requirements.
+    own.ki_filp = unsafe { (*user).ki_filp };
+    // SAFETY: By the safety requirements.
+    own.ki_pos = unsafe { (*user).ki_pos };
+    // SAFETY: By the safety requirements.
+    own.ki_flags = unsafe { (*user).ki_flags };
+    // SAFETY: By the safety requirements.
+    own.ki_ioprio = unsafe { (*user).ki_ioprio };
+    own
+}
+
 #[inline]
 fn count(result: isize) -> Result<usize> {
     // CAST: A negative result is an errno.
@@ -373,7 +432,7 @@ impl<O: FileOperations> Straight<O> {
     /// # Safety
     ///
     /// `file` must be an open file of this kind, and stay so for `'a`.
-    unsafe fn backing<'a>(file: *mut bindings::file) -> Result<&'a BackingFile> {
+    pub(super) unsafe fn backing<'a>(file: *mut bindings::file) -> Result<&'a BackingFile> {
         // SAFETY: By the safety requirements.
         let backing = O::backing(unsafe { super::file_ops::data::<O>(file) })?;
 
@@ -437,6 +496,12 @@ impl<O: FileOperations> Straight<O> {
         // SAFETY: By the safety requirements.
         let mut ctx = unsafe { context(file) };
 
+        // do_mmap() has asked for the seals of the user's file.
+        // SAFETY: By the safety requirements; the backing file is open.
+        let err = unsafe { bindings::memfd_check_seals_vma(backing.0.as_ptr(), vma) };
+        if err != 0 {
+            return err;
+        }
         // SAFETY: By the safety requirements.
         unsafe { bindings::backing_file_mmap(backing.0.as_ptr(), vma, &raw mut ctx) }
     }

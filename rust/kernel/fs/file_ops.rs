@@ -109,12 +109,13 @@ pub trait FileOperations: Sized + 'static {
     /// With this method, splicing out of the file and mapping it go straight there
     /// (`backing_file_splice_read()`, `backing_file_mmap()`). `O_DIRECT` is allowed if it is for
     /// the backing file. An error is that of the call, as is `ELOOP` for a file that isn't below
-    /// this one.
+    /// this one, and `EBADF` for one that can't be read or written where this one can.
     fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Reads at the position of `kiocb`, which is moved on by as much as is returned.
+    /// Reads at the position of `kiocb`, which is moved on by as much as is returned. It is over
+    /// when this returns: `EIOCBQUEUED` becomes `EIO`.
     fn read_iter(
         _inode: &Inode<Self::FileSystem>,
         _kiocb: &mut Kiocb<'_, Self::Data>,
@@ -123,7 +124,8 @@ pub trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Writes at the position of `kiocb`, which is moved on by as much as is returned.
+    /// Writes at the position of `kiocb`, which is moved on by as much as is returned. It is over
+    /// when this returns: `EIOCBQUEUED` becomes `EIO`.
     fn write_iter(
         _inode: &Inode<Self::FileSystem>,
         _kiocb: &mut Kiocb<'_, Self::Data>,
@@ -249,10 +251,14 @@ pub(super) unsafe fn data<'a, O: FileOperations>(
 }
 
 /// What C is told of a call that moved at most `most` bytes: for one that says it moved more, C
-/// would hand on memory that nobody wrote.
+/// would hand on memory that nobody wrote. No call is queued: for one that says so, C would wait, or
+/// for a synchronous one BUG().
 fn moved(result: Result<usize>, most: usize) -> isize {
     from_result(|| {
-        let bytes = result?;
+        let bytes = match result {
+            Err(e) if e == EIOCBQUEUED => return Err(EIO),
+            result => result?,
+        };
 
         if bytes > most {
             return Err(EIO);
@@ -337,7 +343,7 @@ impl<O: FileOperations> VTable<O> {
             unsafe { (*file).private_data = opened.into_foreign() };
             if O::HAS_BACKING {
                 // SAFETY: As above, and the private data is set.
-                if let Ok(backing) = O::backing(unsafe { data::<O>(file) }) {
+                if let Ok(backing) = unsafe { Straight::<O>::backing(file) } {
                     let can = backing.f_mode() & bindings::FMODE_CAN_ODIRECT;
 
                     // SAFETY: As above.
@@ -517,8 +523,8 @@ impl<O: FileOperations> VTable<O> {
             return unsafe { bindings::generic_file_llseek(file, offset, whence) };
         }
         from_result(|| {
-            // SAFETY: `open` has set the private data, and it stays until `release`.
-            let backing = O::backing(unsafe { data::<O>(file) })?;
+            // SAFETY: By the safety requirements.
+            let backing = unsafe { Straight::<O>::backing(file) }?;
             let found = backing.seek_data_or_hole(offset, whence)?;
 
             // SAFETY: By the safety requirements; the inode is held by the file.
