@@ -5,11 +5,22 @@
 //! It says that it failed when it did something, and that it did what it didn't, forgets the
 //! superblock that it is to tear down, and asks for what can't be. All of that is safe code: it
 //! must harm nobody but itself.
+//!
+//! A file that is called "queued" says of each read that it isn't over yet. One that is called
+//! "first" is, for all who open it meanwhile, what its first reader has opened.
 
 use kernel::{
     fs::{
+        file::{
+            fmode,
+            LocalFile, //
+        },
         param,
+        sb::FilledSuperBlock,
+        BackingFile,
         Dentry,
+        DevT,
+        FileOperations,
         FileOps,
         FileSystem,
         FileSystemType,
@@ -18,17 +29,26 @@ use kernel::{
         InodeOperations,
         InodeOps,
         KillSuper,
+        Kiocb,
         Link,
         Mode,
         NewEntry,
         NewInode,
         NewSuperBlock,
         NewTree,
+        Path,
         Rename,
         SuperBlock,
         Unlink, //
     },
-    prelude::*, //
+    iov::IovIterDest,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    types::ForeignOwnable, //
 };
 
 /// The type of file system.
@@ -43,7 +63,7 @@ pub(crate) struct Liar;
 impl FileSystem for Liar {
     type Context = ();
     type Info = KBox<u64>;
-    type InodeData = KBox<u64>;
+    type InodeData = Arc<Slot>;
 
     const NAME: &'static CStr = c"kexecfs_liar";
     const FLAGS: i32 = 0;
@@ -65,6 +85,15 @@ impl FileSystem for Liar {
     fn fill_super(sb: &NewSuperBlock<'_, Self>, _fc: &mut FsContext<'_, Self>) -> Result {
         refused(sb.make_root(new(sb, Mode::reg(0o644))?), ENOTDIR)?;
         refused(sb.set_stack_depth(u32::MAX), EINVAL)?;
+        // That of "first" is of shmem.
+        sb.set_stack_depth(1)?;
+        refused(sb.get_active().ok_or(ENOENT), ENOENT)?;
+        // An open file of it would be the device, for C.
+        let mut disk = new(sb, Mode::decode(0o060600).ok_or(EINVAL)?)?;
+
+        disk.init_special(DevT::decode(0x700))?;
+        refused(disk.set_file_ops(FileOps::new::<Queued>()), EINVAL)?;
+        drop(disk);
 
         let mut root = new(sb, Mode::dir(0o755))?;
 
@@ -86,6 +115,10 @@ impl FileSystem for Liar {
         refused(root.start_creating(c"link")?.link(&gone), ENOENT)
     }
 
+    fn filled(sb: &FilledSuperBlock<'_, Self>) {
+        drop(sb.get_active());
+    }
+
     fn reconfigure(_sb: &SuperBlock<Self>, _fc: &mut FsContext<'_, Self>) -> Result {
         Ok(())
     }
@@ -96,7 +129,7 @@ impl FileSystem for Liar {
 }
 
 fn new(sb: &SuperBlock<Liar>, mode: Mode) -> Result<NewInode<'_, Liar>> {
-    NewInode::new(sb, mode, KBox::new(0, GFP_KERNEL_ACCOUNT)?)
+    NewInode::new(sb, mode, Slot::new()?)
 }
 
 /// # Errors
@@ -117,12 +150,16 @@ impl Dir {
         if entry.name().starts_with(b"not") {
             return Ok(());
         }
-        let mut inode = entry.new_inode(KBox::new(0, GFP_KERNEL_ACCOUNT)?)?;
+        let mut inode = entry.new_inode(Slot::new()?)?;
 
         if inode.mode().is_dir() {
             inode.set_offset_dir::<Dir>()?;
         } else {
-            inode.set_file_ops(FileOps::simple_dir())?;
+            inode.set_file_ops(match entry.name() {
+                b"queued" => FileOps::new::<Queued>(),
+                b"first" => FileOps::new::<First>(),
+                _ => FileOps::simple_dir(),
+            })?;
         }
         entry.make_persistent(inode)?;
         Err(EPERM)
@@ -180,5 +217,98 @@ impl InodeOperations for Dir {
         }
         rename.simple_offset_rename(None)?;
         Err(EPERM)
+    }
+}
+
+/// A file that is never done.
+struct Queued;
+
+#[vtable]
+impl FileOperations for Queued {
+    type FileSystem = Liar;
+    type Data = KBox<()>;
+
+    fn open(_inode: &Inode<Liar>, _file: &LocalFile) -> Result<KBox<()>> {
+        Ok(KBox::new((), GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn read_iter(
+        _inode: &Inode<Liar>,
+        _kiocb: &mut Kiocb<'_, KBox<()>>,
+        _to: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        Err(EIOCBQUEUED)
+    }
+}
+
+/// What belongs to an inode: what the first reader of "first" has opened.
+#[pin_data]
+pub(crate) struct Slot {
+    #[pin]
+    first: Mutex<Option<Arc<BackingFile>>>,
+}
+
+impl Slot {
+    fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                first <- new_mutex!(None, "liar::first"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+}
+
+/// An open "first". A backing file holds the mount: the slot is emptied by who leaves.
+struct OpenFirst {
+    slot: Arc<Slot>,
+    backing: Arc<BackingFile>,
+}
+
+impl Drop for OpenFirst {
+    fn drop(&mut self) {
+        let first = self.slot.first.lock().take();
+
+        drop(first);
+    }
+}
+
+/// A file with one backing file for all.
+struct First;
+
+#[vtable]
+impl FileOperations for First {
+    type FileSystem = Liar;
+    type Data = KBox<OpenFirst>;
+
+    fn open(inode: &Inode<Liar>, file: &LocalFile) -> Result<Self::Data> {
+        let slot: Arc<Slot> = inode.data().into();
+        let mut first = slot.first.lock();
+        let backing = match first.as_ref() {
+            Some(first) => first.clone(),
+            None => {
+                let path = Path::shmem_kernel_file(c"liar", b"of shmem\n")?;
+
+                Arc::new(BackingFile::open(file, &path)?, GFP_KERNEL_ACCOUNT)?
+            }
+        };
+
+        if first.is_none() && file.f_mode() & fmode::WRITE == 0 {
+            *first = Some(backing.clone());
+        }
+        drop(first);
+        Ok(KBox::new(OpenFirst { slot, backing }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn backing<'a>(open: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
+        Ok(&open.backing)
+    }
+
+    fn read_iter(
+        _inode: &Inode<Liar>,
+        kiocb: &mut Kiocb<'_, Self::Data>,
+        to: &mut IovIterDest<'_>,
+    ) -> Result<usize> {
+        kiocb.file().backing.read_iter(to, kiocb)
     }
 }
