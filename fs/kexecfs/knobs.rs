@@ -9,7 +9,8 @@
 //! understood. A `damage` other than 0 is the seed for changes to what is written down of a domain
 //! from then on. With `sizes`, files of `data/` that LUO has are a byte larger in their records.
 //! `index` damages what the next kexec points at: 1: each of the first domains but one in a way of
-//! its own, 2: the number of domains, 3: the seal, 4: the address of the index.
+//! its own, 2: the number of domains, 3: the seal, 4: the address of the index, 5: the two domains
+//! after the first, which get the pages as memory whose addresses were written to `pages`.
 //! Writing `SEED COUNT` to `fuzz` reads so many damaged streams; the number of those that could be
 //! read is in the log. `records` is what is written down of the first domain that is prepared.
 //! Writing anything to `wait_inside` makes each domain do for lockdep what O_TMPFILE once did: wait
@@ -41,10 +42,14 @@ mod real {
             File, //
         },
         fs::file::Offset,
-        kho::abi::{
-            kexecfs as abi,
-            Vmalloc, //
+        kho::{
+            abi::{
+                kexecfs as abi,
+                Vmalloc, //
+            },
+            PreservedFolio, //
         },
+        page::PAGE_SIZE,
         prelude::*,
         sync::{
             atomic::{
@@ -81,6 +86,8 @@ mod real {
         #[pin]
         index: File<Atomic<u32>>,
         #[pin]
+        pages: File<()>,
+        #[pin]
         fuzz: File<()>,
         #[pin]
         records: File<Written>,
@@ -102,6 +109,7 @@ mod real {
                 damage <- dir.read_write_file(c"damage", number(0)),
                 sizes <- dir.read_write_file(c"sizes", number(0)),
                 index <- dir.read_write_file(c"index", number(0)),
+                pages <- dir.write_callback_file(c"pages", (), &pages),
                 fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
                 records <- dir.read_binary_file(c"records", Written),
                 wait_inside <- dir.write_callback_file(c"wait_inside", (), &wait_inside),
@@ -199,8 +207,10 @@ mod real {
 
     /// Damages the entries of the index, if that is wanted.
     pub(crate) fn damage_index(index: &mut [u8]) {
-        if knob(|knobs| &knobs.index, 0) != 1 {
-            return;
+        match knob(|knobs| &knobs.index, 0) {
+            1 => {}
+            5 => return give_pages(index),
+            _ => return,
         }
         let mut first = Vmalloc::default();
         let entries = index.chunks_exact_mut(size_of::<abi::Domain>());
@@ -228,6 +238,41 @@ mod real {
         }
     }
 
+    /// What the memory of two domains is said to consist of: the chunks that KHO would have made.
+    static CHUNKS: SetOnce<[PreservedFolio; 2]> = SetOnce::new();
+
+    /// `ADDRESS ADDRESS`
+    fn pages((): &(), from: &mut UserSliceReader) -> Result {
+        let mut buf = [0; 48];
+        let [Some(one), Some(two), None] = numbers(from, &mut buf)? else {
+            return Err(EINVAL);
+        };
+
+        CHUNKS.populate([chunk(one)?, chunk(two)?]);
+        Ok(())
+    }
+
+    /// A `struct kho_vmalloc_chunk` of one page.
+    fn chunk(page: u64) -> Result<PreservedFolio> {
+        let mut chunk = PreservedFolio::new(PAGE_SIZE)?;
+
+        // Behind the address of the next one, of which there is none.
+        page.write_to_prefix(chunk.get_mut(size_of::<u64>()..).ok_or(EINVAL)?)
+            .map_err(|_| EINVAL)?;
+        Ok(chunk)
+    }
+
+    fn give_pages(index: &mut [u8]) {
+        let entries = index.chunks_exact_mut(size_of::<abi::Domain>()).skip(1);
+
+        for (entry, chunk) in entries.zip(CHUNKS.as_ref().into_iter().flatten()) {
+            if let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) {
+                entry.stream.first = chunk.phys();
+                entry.stream.total_pages = 1;
+            }
+        }
+    }
+
     /// Damages the root, if that is wanted.
     pub(crate) fn damage_root(root: &mut abi::Root) {
         if root.seal == 0 {
@@ -243,16 +288,8 @@ mod real {
 
     /// `SEED COUNT`
     fn fuzz((): &(), from: &mut UserSliceReader) -> Result {
-        let mut buf = [0; 40];
-        let text = buf.get_mut(..from.len()).ok_or(EINVAL)?;
-
-        from.read_slice(text)?;
-        let mut words = core::str::from_utf8(text)
-            .map_err(|_| EINVAL)?
-            .split_ascii_whitespace()
-            .map(str::parse::<u64>);
-        let (Some(Ok(seed)), Some(Ok(count)), None) = (words.next(), words.next(), words.next())
-        else {
+        let mut buf = [0; 48];
+        let [Some(seed), Some(count), None] = numbers(from, &mut buf)? else {
             return Err(EINVAL);
         };
         let whole = sample()?;
@@ -269,6 +306,23 @@ mod real {
         }
         pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
         Ok(())
+    }
+
+    /// The first three numbers of what is written.
+    fn numbers(from: &mut UserSliceReader, buf: &mut [u8]) -> Result<[Option<u64>; 3]> {
+        let text = buf.get_mut(..from.len()).ok_or(EINVAL)?;
+
+        from.read_slice(text)?;
+        let mut words = core::str::from_utf8(text)
+            .map_err(|_| EINVAL)?
+            .split_ascii_whitespace()
+            .map(|word| word.parse().map_err(|_| EINVAL));
+
+        Ok([
+            words.next().transpose()?,
+            words.next().transpose()?,
+            words.next().transpose()?,
+        ])
     }
 
     /// A stream with something of everything.

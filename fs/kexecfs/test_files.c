@@ -13,6 +13,8 @@
  *			the errno that the operation returns, 0 for none
  *   slow_retrieve	how many milliseconds that takes, unless it is cancelled
  *   slow_freeze		likewise, but that is not cancelled
+ *   kho_fdt, reserved	where KHO's FDT for the next kernel lies, once that is loaded,
+ *			and the area reserve_mem=...:kexecfs
  *   hold_rcu		writing 1 is an RCU read section, until 0 is written or
  *			18 seconds are over
  *
@@ -30,9 +32,11 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/io.h>
+#include <linux/kexec.h>
 #include <linux/kexec_handover.h>
 #include <linux/list.h>
 #include <linux/liveupdate.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/rcupdate.h>
@@ -358,6 +362,29 @@ static int kexecfs_test_hold_rcu(void *data, u64 hold)
 DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_hold_rcu_fops, NULL, kexecfs_test_hold_rcu,
 			 "%llu\n");
 
+static int kexecfs_test_kho_fdt(void *data, u64 *phys)
+{
+	/* The test is the only one who loads kernels */
+	const struct kimage *image = READ_ONCE(kexec_image);
+
+	*phys = image ? image->kho.fdt : 0;
+
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_kho_fdt_fops, kexecfs_test_kho_fdt, NULL,
+			 "%llu\n");
+
+static int kexecfs_test_reserved(void *data, u64 *phys)
+{
+	phys_addr_t start, size;
+
+	*phys = reserve_mem_find_by_name("kexecfs", &start, &size) ? start : 0;
+
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_reserved_fops, kexecfs_test_reserved, NULL,
+			 "%llu\n");
+
 static int __init kexecfs_test_init(void)
 {
 	struct dentry *found, *dir;
@@ -378,6 +405,10 @@ static int __init kexecfs_test_init(void)
 				    &kexecfs_test_create_fops);
 	debugfs_create_file("register_late", 0200, dir, NULL,
 			    &kexecfs_test_register_fops);
+	debugfs_create_file("kho_fdt", 0400, dir, NULL,
+			    &kexecfs_test_kho_fdt_fops);
+	debugfs_create_file("reserved", 0400, dir, NULL,
+			    &kexecfs_test_reserved_fops);
 	debugfs_create_file("hold_rcu", 0200, dir, NULL,
 			    &kexecfs_test_hold_rcu_fops);
 	debugfs_create_u32("fail_preserve", 0600, dir, &fail_preserve);
