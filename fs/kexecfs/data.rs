@@ -546,7 +546,8 @@ fn set_attributes(attr: SetAttr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = attr.inode().sb().info().into();
     let _inside = domain.change()?;
 
-    attr.prepare()?.copy()
+    attr.prepare()?.ready()?.copy();
+    Ok(())
 }
 
 /// A regular file.
@@ -569,7 +570,8 @@ impl InodeOperations for Regular {
         }
         let _inside = domain.change()?;
 
-        let attr = attr.prepare()?;
+        // What can fail comes before the size changes.
+        let attr = attr.prepare()?.ready()?;
 
         if let Some(size) = attr.size() {
             let inode = attr.inode();
@@ -588,7 +590,7 @@ impl InodeOperations for Regular {
             update(&attr.locked(), &inner);
             result?;
         }
-        attr.copy()?;
+        attr.copy();
         if attr.times_set() {
             if let Some(inner) = content(attr.inode())?.inner_if_any() {
                 inner.set_times(attr.inode().times());

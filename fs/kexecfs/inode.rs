@@ -242,10 +242,10 @@ impl InodeOperations for Root {
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         let inside = registry()?.enter()?;
-        let attr = attr.prepare()?;
+        let attr = attr.prepare()?.ready()?;
 
         attr.dentry().sb().info().change_root(|| {
-            attr.copy()?;
+            attr.copy();
             let inode = attr.dentry().inode().ok_or(ENOENT)?;
 
             Ok((inode.uid(), inode.gid(), inode.mode().permissions()))
@@ -299,7 +299,8 @@ impl InodeOperations for RestoreDir {
 /// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
 pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
     attr.ignore_size();
-    attr.prepare()?.copy()
+    attr.prepare()?.ready()?.copy();
+    Ok(())
 }
 
 // What all control files share.

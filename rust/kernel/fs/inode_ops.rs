@@ -6,6 +6,7 @@
 
 use super::{
     acl::{
+        Acl,
         AclType,
         SetAcl, //
     },
@@ -832,16 +833,14 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
 /// `setattr_prepare()` has returned 0 for it.
 pub struct PreparedAttr<'a, T: FileSystem>(SetAttr<'a, T>);
 
-impl<T: FileSystem> PreparedAttr<'_, T> {
-    /// Does it (`setattr_copy()`), and lets an access ACL follow the mode.
-    ///
-    /// The latter is `posix_acl_chmod()` without [`InodeOperations::set_acl`], which might refuse
-    /// when the mode has changed already.
+impl<'a, T: FileSystem> PreparedAttr<'a, T> {
+    /// Makes the access ACL that the mode needs, after which nothing can fail any more: for what
+    /// else changes along, and is not undone. May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, upon which nothing has changed.
-    pub fn copy(&self) -> Result {
+    /// `ENOMEM`.
+    pub fn ready(self) -> Result<ReadyAttr<'a, T>> {
         let acl = match self.mode() {
             Some(mode) => self
                 .inode
@@ -851,12 +850,7 @@ impl<T: FileSystem> PreparedAttr<'_, T> {
         }
         .transpose()?;
 
-        // SAFETY: By the type invariants.
-        unsafe { bindings::setattr_copy(self.idmap, self.inode.as_ptr(), self.attr) };
-        if let Some(acl) = acl {
-            self.locked().set_cached_acl(AclType::Access, &acl)?;
-        }
-        Ok(())
+        Ok(ReadyAttr { attr: self, acl })
     }
 }
 
@@ -866,6 +860,36 @@ impl<'a, T: FileSystem> Deref for PreparedAttr<'a, T> {
     #[inline]
     fn deref(&self) -> &SetAttr<'a, T> {
         &self.0
+    }
+}
+
+/// A change of attributes that can't fail any more, from [`PreparedAttr::ready`].
+pub struct ReadyAttr<'a, T: FileSystem> {
+    attr: PreparedAttr<'a, T>,
+    acl: Option<Acl>,
+}
+
+impl<T: FileSystem> ReadyAttr<'_, T> {
+    /// Does it (`setattr_copy()`), and lets an access ACL follow the mode.
+    ///
+    /// The latter is `posix_acl_chmod()` without [`InodeOperations::set_acl`], which might refuse
+    /// when the mode has changed already.
+    pub fn copy(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::setattr_copy(self.idmap, self.inode.as_ptr(), self.attr.attr) };
+        if let Some(acl) = &self.acl {
+            // Its inode had one, and so is of a type that has them.
+            let _ = self.locked().set_cached_acl(AclType::Access, acl);
+        }
+    }
+}
+
+impl<'a, T: FileSystem> Deref for ReadyAttr<'a, T> {
+    type Target = SetAttr<'a, T>;
+
+    #[inline]
+    fn deref(&self) -> &SetAttr<'a, T> {
+        &self.attr
     }
 }
 
