@@ -591,7 +591,8 @@ impl InodeOperations for Regular {
             result?;
         }
         attr.copy();
-        if attr.times_set() {
+        // Only of that the inner file tells: a write through a mapping has set it there alone.
+        if attr.mtime_set() {
             if let Some(inner) = content(attr.inode())?.inner_if_any() {
                 inner.set_times(attr.inode().times());
             }

@@ -794,9 +794,9 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
         (self.ia_valid() & bindings::ATTR_MODE != 0).then(|| Mode::from_raw(mode))
     }
 
-    /// Whether a time of the contents is changed.
-    pub fn times_set(&self) -> bool {
-        self.ia_valid() & (bindings::ATTR_ATIME | bindings::ATTR_MTIME) != 0
+    /// Whether the time of the last change of the contents is changed.
+    pub fn mtime_set(&self) -> bool {
+        self.ia_valid() & bindings::ATTR_MTIME != 0
     }
 
     /// Whose attributes are changed.
