@@ -31,8 +31,10 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
+        barrier::smp_mb,
         Arc,
         Mutex,
         SetOnce, //
@@ -186,16 +188,25 @@ impl Content {
             }
         };
 
-        path.set_times(inode.times());
         self.set_inner(&mut state, &path, inode);
         Ok(path)
     }
 
     fn set_inner(&self, state: &mut State, path: &Path, inode: &Inode<KexecFs>) {
+        let times = inode.times();
+
+        path.set_times(times);
         self.inner.populate(path.clone());
         state.bytes = Bytes::Inner;
-        // Whoever changes the flags meanwhile changes those of the inode first, and then looks for
-        // the inner file.
+        // Whoever changes the times or the flags meanwhile changes those of the inode first, and
+        // then looks for the inner file.
+        smp_mb(Full);
+        let now = inode.times();
+
+        // A write may have come in between.
+        if now.mtime != times.mtime && path.times().mtime == times.mtime {
+            path.set_times(now);
+        }
         loop {
             let flags = inode.flags();
 
@@ -226,7 +237,6 @@ impl Content {
         let path = Path::of_file(&file);
 
         path.set_private();
-        path.set_times(inode.times());
         self.set_inner(&mut state, &path, inode);
         Ok(path)
     }

@@ -78,8 +78,10 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
+        barrier::smp_mb,
         Arc, //
     },
 };
@@ -593,6 +595,8 @@ impl InodeOperations for Regular {
         attr.copy();
         // Only of that the inner file tells: a write through a mapping has set it there alone.
         if attr.mtime_set() {
+            // With that of `Content::set_inner()`.
+            smp_mb(Full);
             if let Some(inner) = content(attr.inode())?.inner_if_any() {
                 inner.set_times(attr.inode().times());
             }
