@@ -334,6 +334,18 @@ impl Content {
         self.domain.changes.is_shut()
     }
 
+    /// Which prepare the plans are of: it is another one once what a prepare held is let go.
+    pub(crate) fn prepares(&self) -> u32 {
+        self.domain.prepares()
+    }
+
+    /// Whether the domain is prepared, or has been since `prepares` was what
+    /// [`Content::prepares`] returned: what the inner file has refused may be for that.
+    pub(crate) fn was_fixed_since(&self, prepares: u32) -> bool {
+        // In this order: who prepares counts before it opens the gate.
+        self.is_fixed() || self.prepares() != prepares
+    }
+
     /// Enters the gate for changes, see [`Domain::change`].
     pub(crate) fn change(&self) -> Result<Inside<'_>> {
         self.domain.change()

@@ -13,9 +13,9 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Full,
-            Relaxed, //
+            Full, //
         },
         srcu,
         LockClassKey,
@@ -70,8 +70,9 @@ impl Gate {
         Ok(guard)
     }
 
+    /// Whether it is shut. If not, what was done before it was opened is seen.
     pub(crate) fn is_shut(&self) -> bool {
-        self.shut.load(Relaxed)
+        self.shut.load(Acquire)
     }
 
     /// Shuts the gate, and waits for who is inside.

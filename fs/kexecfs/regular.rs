@@ -146,6 +146,7 @@ impl FileOperations for RegularFile {
         len: Offset,
     ) -> Result {
         let locked = inode.lock();
+        let prepares = open.content.prepares();
 
         // Not inside it: memory may take as long as a cgroup likes, and a prepare waits. Once the
         // inner file is held it has the last word.
@@ -170,7 +171,7 @@ impl FileOperations for RegularFile {
         counted.fit(size_of(&open.inner));
         update(&locked, &open.inner);
         match result {
-            Err(e) if e == EPERM && open.content.is_fixed() => Err(EBUSY),
+            Err(e) if e == EPERM && open.content.was_fixed_since(prepares) => Err(EBUSY),
             result => result,
         }
     }
@@ -185,13 +186,18 @@ fn write(
     locked: &LockedInode<'_, KexecFs>,
     mut write: impl FnMut(&MakeRoom<'_>) -> Result<usize>,
 ) -> Result<usize> {
-    let fixed = open.content.is_fixed();
-    let mut result = write(&|pos, len| make_room(open, fixed, pos, len));
+    let content = &open.content;
+    let result = loop {
+        let prepares = content.prepares();
+        let fixed = content.is_fixed();
+        let result = write(&|pos, len| make_room(open, fixed, pos, len));
 
-    // It was prepared just now, and doesn't grow any more.
-    if result == Err(EPERM) && !fixed && open.content.is_fixed() {
-        result = write(&|pos, len| make_room(open, true, pos, len));
-    }
+        // Unless it was held meanwhile, and didn't grow: perhaps it does again.
+        if result != Err(EPERM) || fixed || !content.was_fixed_since(prepares) {
+            break result;
+        }
+    };
+
     open.content.counted.fit(size_of(&open.inner));
     update(locked, &open.inner);
     result
