@@ -221,12 +221,12 @@ impl Content {
     fn take_over(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         let mut op = self.domain.lock_op()?;
         let mut state = self.state.lock();
-        let fixed = self.way(&state) != Way::Open;
         let unopened = match &mut state.bytes {
             // Somebody else was faster.
             Bytes::Inner => return self.inner_if_any().ok_or(EIO),
-            // What is written down stays as it is.
-            Bytes::HandedOver(_) if fixed => return Err(EBUSY),
+            // What is written down stays as it is, and who prepares waits for no retrieve that
+            // began after it shut the gate.
+            Bytes::HandedOver(_) if self.is_fixed() => return Err(EBUSY),
             Bytes::HandedOver(unopened) => unopened,
             Bytes::Packed(_) => return Err(EIO),
         };

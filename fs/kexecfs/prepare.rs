@@ -415,6 +415,14 @@ impl Domain {
         let mut files = Files::default();
 
         self.changes.shut();
+        if let Timeout::Never = timeout {
+            // Who retrieves a file has the lock for as long as that takes, and nobody begins to
+            // behind the shut gate: all that follows waits for what is short.
+            if let Err(e) = self.lock_op().map(drop) {
+                self.reopen();
+                return Err(e.into());
+            }
+        }
         let result = self.write_down_fixed(sb, timeout, &mut files);
         let Err(failure) = result else {
             return Ok(());
