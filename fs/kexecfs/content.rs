@@ -273,7 +273,8 @@ impl Content {
             // It stays empty for as long.
             Way::Packed if inode.size() == 0 => {}
             Way::Packed => {
-                let held = HeldFile::try_hold(path.kernel_file_open()?)?;
+                // Nobody writes to it: who has its lock only seeks in it, or sets its times.
+                let held = HeldFile::hold(path.kernel_file_open()?)?;
 
                 self.domain
                     .preserve_instead(&mut op, self.clone(), &path, held)?;
