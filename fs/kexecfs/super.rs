@@ -163,7 +163,8 @@ impl FileSystem for KexecFs {
         let options = fc.context()?.given.over(domain.options());
 
         sb.set_magic(MAGIC);
-        sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
+        // EVM would renew its HMAC after each change, when a prepare may forbid that.
+        sb.set_iflags(iflags::NOEXEC | iflags::NODEV | iflags::EVM_HMAC_UNSUPPORTED);
         sb.set_nosec();
         sb.set_posixacl();
         // Its files lie above those of the kernel's own mount of shmem.

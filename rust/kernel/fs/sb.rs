@@ -57,6 +57,9 @@ pub mod iflags {
     pub const NOEXEC: IFlags = IFlags(crate::bindings::SB_I_NOEXEC as c_ulong);
     /// Device nodes on it don't work (`SB_I_NODEV`).
     pub const NODEV: IFlags = IFlags(crate::bindings::SB_I_NODEV as c_ulong);
+    /// EVM keeps no HMAC of its inodes (`SB_I_EVM_HMAC_UNSUPPORTED`).
+    pub const EVM_HMAC_UNSUPPORTED: IFlags =
+        IFlags(crate::bindings::SB_I_EVM_HMAC_UNSUPPORTED as c_ulong);
 
     use crate::ffi::c_ulong;
 }
