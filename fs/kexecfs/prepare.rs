@@ -111,8 +111,8 @@ pub(crate) struct Files<'a> {
     large: KVVec<Large>,
     /// Files of `fd_restore` that have been restored.
     restored: KVVec<Restored<'a>>,
-    /// Those that nobody opened, with their tokens.
-    carried: KVVec<(Arc<Content>, u64)>,
+    /// Those that nobody opened, with their tokens and names.
+    carried: KVVec<(Arc<Content>, u64, Option<Name>)>,
     /// What there is in `data/`.
     snapshot: Option<Snapshot<'a>>,
 }
@@ -134,9 +134,10 @@ impl<'a> Files<'a> {
 
             match content.plan() {
                 Plan::Pack => {}
-                Plan::Carry(token) => files
-                    .carried
-                    .push((content.clone(), token), GFP_KERNEL_ACCOUNT)?,
+                Plan::Carry(token) => files.carried.push(
+                    (content.clone(), token, Name::of_file(visit.name).ok()),
+                    GFP_KERNEL_ACCOUNT,
+                )?,
                 Plan::Hold(inner) => files.large.push(
                     Large {
                         content: content.clone(),
@@ -587,21 +588,26 @@ impl Domain {
             op.carried.push(carried, GFP_KERNEL_ACCOUNT)?;
         }
         // Contents that LUO lacks stay so: that has been said when they came.
-        let carry = |token| {
+        let carry = |token, name: Option<&Name>| {
             timeout.check(self)?;
             match incoming.carry(token, session) {
                 Ok(()) => Ok(true),
                 Err(e) if e == ENOENT => Ok(false),
-                Err(e) => Err(Failure::new(
-                    timeout.error(e),
-                    "a file in data/ could not be handed on",
-                )),
+                Err(e) => {
+                    let failure =
+                        Failure::new(timeout.error(e), "a file in data/ could not be handed on");
+
+                    Err(match name {
+                        Some(name) => failure.of_file(name),
+                        None => failure,
+                    })
+                }
             }
         };
 
-        for (content, token) in &files.carried {
+        for (content, token, name) in &files.carried {
             op.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            if carry(*token)? {
+            if carry(*token, name.as_ref())? {
                 op.handed_on.push(
                     HandedOn {
                         content: content.clone(),
@@ -615,7 +621,7 @@ impl Domain {
         }
         for token in tree.iter().flat_map(|tree| tree.tokens()) {
             op.carried_tokens.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            if carry(token)? {
+            if carry(token, None)? {
                 op.carried_tokens.push(token, GFP_KERNEL_ACCOUNT)?;
             }
         }
