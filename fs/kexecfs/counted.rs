@@ -96,7 +96,17 @@ impl Counted {
         Ok(end)
     }
 
-    /// Notes that blocks have been allocated up to `end`, for which there was room.
+    /// Up to where blocks may have been preallocated.
+    pub(crate) fn preallocated(&self) -> u64 {
+        self.preallocated.load(Relaxed)
+    }
+
+    /// Takes back what [`Counted::preallocate`] noted since that was `before`.
+    pub(crate) fn set_preallocated(&self, before: u64) {
+        self.preallocated.store(before, Relaxed);
+    }
+
+    /// Notes that blocks are allocated up to `end`, for which there is room.
     pub(crate) fn preallocate(&self, end: u64) {
         let before = self.preallocated.load(Relaxed);
 

@@ -156,17 +156,22 @@ impl FileOperations for RegularFile {
         let (start, end) = (offset.try_into()?, offset.checked_add(len).ok_or(EFBIG)?);
         let end = end.try_into()?;
         let punches = mode & falloc::PUNCH_HOLE != 0;
+        let before = counted.preallocated();
 
         if !punches {
             counted.grow(end)?;
+            // Before there are any blocks: a prepare may see them at once.
+            if mode & falloc::KEEP_SIZE != 0 {
+                counted.preallocate(end);
+            }
         }
         let result = open.backing.vfs_fallocate(file, mode, offset, len);
 
         // What fails leaves no blocks behind.
-        if result.is_ok() && punches {
+        if result.is_err() {
+            counted.set_preallocated(before);
+        } else if punches {
             counted.deallocate(start, end);
-        } else if result.is_ok() && mode & falloc::KEEP_SIZE != 0 {
-            counted.preallocate(end);
         }
         counted.fit(size_of(&open.inner));
         update(&locked, &open.inner);
