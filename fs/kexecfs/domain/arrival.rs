@@ -130,20 +130,6 @@ impl Domain {
     }
 
     fn claim_session(&self) -> Result {
-        let session = match IncomingSession::claim(self.session.as_c_str()) {
-            Ok(session) => session,
-            Err(e) if e == ENOENT => {
-                let lost = core::mem::take(&mut self.table.lock().restorable);
-
-                self.space.give_bytes(counted(&lost));
-                for name in lost.keys() {
-                    pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
-                }
-                self.check_contents(RBTree::new());
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
         let mut in_tree = RBTree::new();
         // A token means one file over many kexecs, also one whose contents are lost.
         let mut last = None;
@@ -154,6 +140,21 @@ impl Domain {
                 last = last.max(Some(token));
             }
         }
+        let session = match IncomingSession::claim(self.session.as_c_str()) {
+            Ok(session) => session,
+            Err(e) if e == ENOENT => {
+                let lost = core::mem::take(&mut self.table.lock().restorable);
+
+                self.space.give_bytes(counted(&lost));
+                for name in lost.keys() {
+                    pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
+                }
+                self.check_contents(in_tree);
+                self.op.lock().next_token = after(last);
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
         let mut files = KVVec::new();
         let mut unopened = 0;
 
@@ -178,7 +179,7 @@ impl Domain {
         let mut op = self.op.lock();
 
         op.unopened = unopened;
-        op.next_token = last.and_then(|token| token.checked_add(1)).unwrap_or(0);
+        op.next_token = after(last);
         op.incoming = Some(session);
         self.space.give_bytes(counted(&old));
         self.space.count_bytes(counted(&there));
@@ -298,4 +299,9 @@ impl Domain {
             let _ = self.given_up.lock().tokens.remove(at);
         }
     }
+}
+
+/// The first token that no file has, if `last` is the greatest of all.
+fn after(last: Option<u64>) -> u64 {
+    last.and_then(|token| token.checked_add(1)).unwrap_or(0)
 }
