@@ -60,10 +60,11 @@ impl Timeout<'_> {
     ///
     /// # Errors
     ///
-    /// `ETIME` if the time is over, `EBUSY` if a reboot goes on without the domain.
+    /// `ETIME` if the time is over, `EBUSY` if a reboot goes on without the domain, `ESTALE` if
+    /// it was discarded: who does that waits for the lock.
     pub(crate) fn check(&self, domain: &Domain) -> Result {
         match self {
-            Timeout::Never => domain.check_not_left_behind(),
+            Timeout::Never => domain.alive().and_then(|()| domain.check_not_left_behind()),
             Timeout::ForUsers(_) => Ok(()),
             Timeout::At(_) if self.is_over() => Err(ETIME),
             Timeout::At(_) => Ok(()),
