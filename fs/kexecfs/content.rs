@@ -182,7 +182,7 @@ impl Content {
             Bytes::HandedOver(_) => {
                 drop(state);
                 drop(nowait);
-                let _inside = registry()?.enter_throttled()?;
+                let _inside = registry()?.enter()?;
 
                 return self.take_over(inode);
             }

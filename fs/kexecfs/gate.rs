@@ -3,10 +3,11 @@
 //! A gate that operations pass, and that can be shut.
 //!
 //! It is an SRCU read section behind a flag: nobody waits for it to open, and who shuts it waits
-//! until nobody is inside any more. So nobody inside waits for the limits of his cgroup, unless
-//! what he does ends when a reboot waits, nor for user space: what a listener, the owner of a page
-//! or another process decides. Each kind of gate has a lock class of its own, by which lockdep
-//! sees all waits for locks inside of one, and [`LockdepMap`](kernel::sync::LockdepMap) the others.
+//! until nobody is inside any more. So nobody inside waits for the limits of his cgroup, nor for
+//! user space: what a listener, the owner of a page or another process decides; and what takes
+//! long, as a retrieve, ends when a reboot waits. Each kind of gate has a lock class of its own, by
+//! which lockdep sees all waits for locks inside of one, and
+//! [`LockdepMap`](kernel::sync::LockdepMap) the others.
 
 use kernel::{
     memcontrol::NoWait,
@@ -54,20 +55,15 @@ impl Gate {
     ///
     /// `EBUSY` if it is shut.
     pub(crate) fn enter(&self) -> Result<Inside<'_>> {
-        Ok(Inside {
-            _section: self.enter_throttled()?,
-            _nowait: NoWait::new(),
-        })
-    }
-
-    /// The same for what may take long, but ends when a reboot waits.
-    pub(crate) fn enter_throttled(&self) -> Result<srcu::Guard<'_>> {
-        let guard = self.inside.read_lock();
+        let section = self.inside.read_lock();
 
         if self.is_shut() {
             return Err(EBUSY);
         }
-        Ok(guard)
+        Ok(Inside {
+            _section: section,
+            _nowait: NoWait::new(),
+        })
     }
 
     /// Whether it is shut. If not, what was done before it was opened is seen.

@@ -291,7 +291,7 @@ impl FileOperations for FdRestore {
 fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Given, Failure> {
     let file = {
         let _inside = registry()?
-            .enter_throttled()
+            .enter()
             .map_err(|e| Failure::new(e, "a reboot is under way"))?;
 
         open.domain.retrieve(&open.entry)?

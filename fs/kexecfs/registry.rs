@@ -57,7 +57,6 @@ use kernel::{
             Relaxed, //
         },
         poll::PollCondVarBox,
-        srcu,
         Arc,
         CondVar,
         Mutex,
@@ -195,15 +194,6 @@ impl Registry {
     /// `EBUSY` if a reboot is under way.
     pub(crate) fn enter(&self) -> Result<Inside<'_>> {
         self.gate.enter()
-    }
-
-    /// Enters it for a retrieve, which may take long: LUO ends it when a reboot waits.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if a reboot is under way.
-    pub(crate) fn enter_throttled(&self) -> Result<srcu::Guard<'_>> {
-        self.gate.enter_throttled()
     }
 
     // Mounts.
