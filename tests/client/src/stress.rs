@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{mount, unmount, MountFlags, UnmountFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{read_dir, File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -237,6 +237,36 @@ pub fn hammer(args: &Args<'_>) -> Outcome {
         return Err(Failure::Wrong(format!("only {done} operations")));
     }
     Ok(Some("hammer: ok".into()))
+}
+
+/// `seek-race PATH STATE MS`: for so long, prepares the domain and opens the small file PATH for writing,
+/// while a thread seeks in it; prints how the opens failed.
+pub fn seek_race(args: &Args<'_>) -> Outcome {
+    let (path, state, ms) = (args.text(0)?, args.text(1)?, args.number(2)?);
+    let (stop, reader) = (AtomicBool::new(false), File::open(path)?);
+    let end = Instant::now() + Duration::from_millis(ms);
+    let (mut failures, mut all) = (BTreeSet::new(), 0);
+    std::thread::scope(|scope| -> Result<(), Failure> {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let _ = rustix::fs::seek(&reader, rustix::fs::SeekFrom::Hole(0));
+            }
+        });
+        let mut result = Ok(());
+        while result.is_ok() && Instant::now() < end {
+            all += 1;
+            result = std::fs::write(state, "prepare");
+            if let Err(e) = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()) {
+                failures.insert(errno_name(e));
+            }
+            result = result.and_then(|()| std::fs::write(state, "cancel"));
+        }
+        stop.store(true, Ordering::Relaxed);
+        Ok(result?)
+    })?;
+    Ok(Some(format!(
+        "@full seek-race: {all} times\nseek-race: {failures:?} of the opens"
+    )))
 }
 
 /// The file stays open, and is used by system calls that allocate nothing themselves.
