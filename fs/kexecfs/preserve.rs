@@ -101,6 +101,7 @@ impl FileOperations for FdPreserve {
 
         match (check_subject(file), command) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (_, Err(e)) if e == EBADF => Err(Failure::new(e, "there is no such descriptor")),
             (_, Err(e)) => Err(Failure::new(e, "no command, which is: FD or FD NAME")),
             (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
             (Ok(()), Ok(Some((fd, name)))) => {

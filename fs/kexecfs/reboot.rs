@@ -305,9 +305,10 @@ fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
             .filter(move |domain| !domain.is_empty() && domain.options().errors == errors)
     };
 
-    if let Some(domain) = lost(Errors::Refuse).next() {
-        return Err(refuse(domain, Failure::new(EINVAL, reason)));
-    }
+    // Each of them is told.
+    lost(Errors::Refuse).fold(Ok(()), |_, domain| {
+        Err(refuse(domain, Failure::new(EINVAL, reason)))
+    })?;
     lost(Errors::Drop).for_each(|domain| leave_behind(domain, Failure::new(EINVAL, reason)));
     Ok(())
 }
