@@ -146,6 +146,7 @@ impl Registry {
                     (name, Some(Domain::updated(arrived)?))
                 }
                 Found::LeftBehind(session) => {
+                    pr_notice!("{session}: left behind by the previous kernel (errors=drop)\n");
                     self.left_behind.lock().push(session, GFP_KERNEL)?;
                     return Ok(());
                 }
