@@ -7,8 +7,8 @@
 use crate::{
     data::item,
     domain::Domain,
-    sb::KexecFs,
-    tree::Checked, //
+    tree::Checked,
+    types::KexecFs, //
 };
 use kernel::{
     fs::{

@@ -9,8 +9,8 @@ use crate::{
         Kind, //
     },
     domain::Domain,
-    sb::KexecFs,
-    tree, //
+    tree,
+    types::KexecFs, //
 };
 use kernel::{
     fs::{

@@ -11,10 +11,12 @@
 use crate::{
     counted::Counted,
     domain::Domain,
-    gate::Inside,
-    registry::registry,
-    sb::KexecFs,
-    space::bytes_of, //
+    gate::{
+        self,
+        Inside, //
+    },
+    space::bytes_of,
+    types::KexecFs, //
 };
 use kernel::{
     fs::{
@@ -182,7 +184,7 @@ impl Content {
             Bytes::HandedOver(_) => {
                 drop(state);
                 drop(nowait);
-                let _inside = registry()?.enter()?;
+                let _inside = gate::enter()?;
 
                 return self.take_over(inode);
             }
@@ -260,7 +262,7 @@ impl Content {
         if let Some(opened) = self.open_unpacked(&path, &open) {
             return opened;
         }
-        let _gate = registry()?.enter()?;
+        let _gate = gate::enter()?;
         let mut op = self.domain.lock_op()?;
         let mut state = self.state.lock();
 

@@ -5,13 +5,12 @@
 //! There is one superblock. Root mounts it on `/sys/fs/kexecfs`.
 
 use crate::{
-    domain::Line,
-    inode::{
+    command::{
         check_subject,
         read_command,
-        set_attributes,
-        tell, //
+        set_attributes, //
     },
+    domain::Line,
     name::{
         Name,
         COMMAND_MAX, //
@@ -23,6 +22,14 @@ use crate::{
     text::{
         append,
         OpenText, //
+    },
+    types::KexecFsCtl,
+    watch::{
+        self,
+        tell_control,
+        Changes,
+        DOMAINS,
+        STATE, //
     }, //
 };
 use core::marker::PhantomData;
@@ -39,7 +46,6 @@ use kernel::{
         FileOperations,
         FileOps,
         FileSystem,
-        FileSystemType,
         FsContext,
         Inode,
         InodeOperations,
@@ -65,34 +71,13 @@ use kernel::{
     }, //
 };
 
-/// The type of file system.
-pub(crate) static KEXECFSCTL: FileSystemType<KexecFsCtl> = FileSystemType::new();
-
 /// "kxct" in ASCII.
 const MAGIC: u32 = 0x6b78_6374;
 
-const STATE: &CStr = c"state";
 const GENERATION: &CStr = c"generation";
-const DOMAINS: &CStr = c"domains";
 const DISCARD: &CStr = c"discard";
 
 static PARAMETERS: param::Table<0> = param::Table::new([]);
-
-/// Tells who watches the machine-wide view that it has changed.
-///
-/// Takes the `s_umount` of its superblock: not inside a gate, or under a lock of a domain.
-pub(crate) fn tell_control() {
-    if let Ok(registry) = registry() {
-        registry.has_changed();
-    }
-    KEXECFSCTL.iterate_supers_type(&mut |sb| {
-        tell(sb, STATE);
-        tell(sb, DOMAINS);
-    });
-}
-
-/// kexecfsctl.
-pub(crate) struct KexecFsCtl;
 
 #[vtable]
 impl FileSystem for KexecFsCtl {
@@ -185,7 +170,13 @@ impl InodeOperations for Fixed {
     }
 }
 
-type OpenView = OpenText<Arc<Registry>>;
+type OpenView = OpenText<Source>;
+
+/// What a file shows, and how often that has changed.
+struct Source {
+    registry: Arc<Registry>,
+    changes: &'static Changes,
+}
 
 /// What a file shows of the machine.
 trait View: 'static {
@@ -203,7 +194,13 @@ impl<V: View> FileOperations for ViewFile<V> {
     fn open(inode: &Inode<KexecFsCtl>, _file: &LocalFile) -> Result<Self::Data> {
         let registry = inode.data();
 
-        OpenText::new(registry.into(), registry.changes())
+        let source = Source {
+            registry: registry.into(),
+            changes: watch::machine()?,
+        };
+        let count = source.changes.count();
+
+        OpenText::new(source, count)
     }
 
     fn read(
@@ -213,14 +210,14 @@ impl<V: View> FileOperations for ViewFile<V> {
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            open.see(open.source.changes());
-            V::show(&open.source, text)
+            open.see(open.source.changes.count());
+            V::show(&open.source.registry, text)
         })
     }
 
     fn poll(open: Pin<&OpenView>, file: &File, table: PollTable<'_>) -> u32 {
-        table.register_wait(file, open.source.changed());
-        open.poll(open.source.changes())
+        table.register_wait(file, open.source.changes.changed());
+        open.poll(open.source.changes.count())
     }
 }
 

@@ -31,7 +31,6 @@ use crate::{
         update,
         RegularFile, //
     },
-    sb::KexecFs,
     space::{
         bytes_of,
         bytes_of_link, //
@@ -41,6 +40,7 @@ use crate::{
         Kind as RecordedKind,
         Tree, //
     },
+    types::KexecFs, //
 };
 use kernel::{
     fs::{

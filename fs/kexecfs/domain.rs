@@ -32,10 +32,10 @@ use crate::{
         HandedOn,
         Large, //
     },
-    sb::KexecFs,
     space::Space,
     state::State,
-    tree::Tree, //
+    tree::Tree,
+    types::KexecFs, //
 };
 use arrival::GivenUp;
 use files::{

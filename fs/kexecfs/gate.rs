@@ -9,9 +9,11 @@
 //! which lockdep sees all waits for locks inside of one, and
 //! [`LockdepMap`](kernel::sync::LockdepMap) the others.
 
+use crate::failure::Failure;
 use kernel::{
     memcontrol::NoWait,
     prelude::*,
+    static_lock_class,
     sync::{
         atomic::{
             Acquire,
@@ -19,10 +21,50 @@ use kernel::{
             Full, //
         },
         srcu,
+        Arc,
         LockClassKey,
+        SetOnce,
         Srcu, //
     },
 };
+
+static MACHINE: SetOnce<Arc<Gate>> = SetOnce::new();
+
+/// Makes the machine's gate, which is shut while a reboot is under way.
+pub(crate) fn start() -> Result {
+    let gate = Arc::pin_init(
+        Gate::new(c"gate::MACHINE", static_lock_class!()),
+        GFP_KERNEL,
+    )?;
+
+    MACHINE.populate(gate);
+    Ok(())
+}
+
+/// The machine's gate.
+///
+/// # Errors
+///
+/// `ENODEV` if the machine hands nothing over.
+pub(crate) fn machine() -> Result<&'static Gate> {
+    MACHINE.as_ref().map(|gate| &**gate).ok_or(ENODEV)
+}
+
+/// Enters the machine's gate, which keeps a reboot waiting.
+///
+/// # Errors
+///
+/// `EBUSY` if a reboot is under way.
+pub(crate) fn enter() -> Result<Inside<'static>> {
+    machine()?.enter()
+}
+
+/// Calls `f` inside the machine's gate.
+pub(crate) fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let _inside = enter().map_err(|e| Failure::new(e, "a reboot is under way"))?;
+
+    f()
+}
 
 /// Who is inside a gate.
 pub(crate) struct Inside<'a> {

@@ -3,7 +3,13 @@
 //! The tree of a domain, and its files `state` and `error`.
 
 use crate::{
-    control::tell_control,
+    command::{
+        check_subject,
+        read_command,
+        report,
+        set_attributes,
+        succeeded, //
+    },
     data::{
         make_data,
         Item, //
@@ -13,30 +19,32 @@ use crate::{
         Entry, //
     },
     failure::Failure,
-    identity::ino,
-    name::{
-        command,
-        COMMAND_MAX, //
+    gate::{
+        self,
+        inside, //
     },
+    identity::ino,
+    name::COMMAND_MAX,
     options::Options,
     preserve::{
         FdPreserve,
         FdRestore,
         FdUnpreserve, //
     },
-    registry::registry,
-    sb::{
-        KexecFs,
-        KEXECFS, //
-    },
     state::Event,
     text::{
         append,
         OpenText, //
+    },
+    types::KexecFs,
+    watch::{
+        tell,
+        tell_control,
+        ERROR,
+        STATE, //
     }, //
 };
 use kernel::{
-    cred::Credential,
     fs::{
         file::{
             LocalFile,
@@ -47,7 +55,6 @@ use kernel::{
         File,
         FileOperations,
         FileOps,
-        FileSystem,
         Inode,
         InodeOperations,
         InodeOps,
@@ -58,7 +65,6 @@ use kernel::{
         SuperBlock,
         Unlink,
     },
-    memcontrol::NoWait,
     prelude::*,
     sync::{
         poll::PollTable,
@@ -82,8 +88,6 @@ pub(crate) enum Node {
     Data(Item),
 }
 
-const STATE: &CStr = c"state";
-const ERROR: &CStr = c"error";
 const FD_PRESERVE: &CStr = c"fd_preserve";
 const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
 const FD_RESTORE: &CStr = c"fd_restore";
@@ -146,29 +150,6 @@ pub(crate) fn make_tree(
             .make_persistent(inode)?;
     }
     make_data(sb, root, options, domain.tree().as_ref())
-}
-
-/// Tells those who watch the file `name` in the root that it has changed.
-pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
-    // Without memory for the look-up there is none for the watchers' events either.
-    if let Some(Ok(file)) = sb
-        .root()
-        .map(|root| root.lookup_noperm_positive_unlocked(name))
-    {
-        file.fsnotify_modify();
-    }
-}
-
-/// Tells those who watch any domain of a change by a reboot.
-pub(crate) fn tell_watchers() {
-    // Events are charged to the cgroups of who watches.
-    let _nowait = NoWait::new();
-
-    KEXECFS.iterate_supers_type(&mut |sb| {
-        tell(sb, STATE);
-        tell(sb, ERROR);
-    });
-    tell_control();
 }
 
 /// Makes the root directory.
@@ -241,7 +222,7 @@ impl InodeOperations for Root {
     type FileSystem = KexecFs;
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        let inside = registry()?.enter()?;
+        let inside = gate::enter()?;
         let attr = attr.prepare()?.ready()?;
 
         attr.dentry().sb().info().change_root(|| {
@@ -293,80 +274,6 @@ impl InodeOperations for RestoreDir {
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         attr.inode().sb().info().alive()?;
         set_attributes(attr)
-    }
-}
-
-/// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
-pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
-    attr.ignore_size();
-    attr.prepare()?.ready()?.copy();
-    Ok(())
-}
-
-// What all control files share.
-
-/// Refuses who isn't who opened the file: a privileged program may have inherited it.
-pub(crate) fn check_subject(file: &LocalFile) -> Result {
-    if file.cred().is_same_subject(&Credential::current()) {
-        Ok(())
-    } else {
-        Err(EPERM)
-    }
-}
-
-/// Calls `f` inside the gate.
-pub(crate) fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    let _inside = registry()?
-        .enter()
-        .map_err(|e| Failure::new(e, "a reboot is under way"))?;
-
-    f()
-}
-
-/// Says why a command failed, in the log and in the domain.
-pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
-    let domain = sb.info();
-    let error = failure.error;
-
-    if domain.messages.ratelimit(c"kexecfs") {
-        let errno = error.name().unwrap_or(c"?");
-
-        match &failure.file {
-            Some(file) => pr_info!("{}: {file}: {}: {errno}\n", domain.name, failure.reason),
-            None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
-        }
-    }
-    if domain.note(Some(failure)) {
-        tell(sb, ERROR);
-    }
-    error
-}
-
-/// Keeps that the last command succeeded.
-pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
-    if sb.info().note(None) {
-        tell(sb, ERROR);
-    }
-}
-
-/// Reads the one command of a write, and lets `parse` make something of it.
-///
-/// `None` is an empty line, or less, which is no command: `printf '5 ram'; echo` writes one.
-///
-/// # Errors
-///
-/// `EINVAL` if it is longer than any command, `EFAULT`, and those of `parse`.
-pub(crate) fn read_command<'a, T>(
-    from: &mut UserSliceReader,
-    buf: &'a mut [u8; COMMAND_MAX],
-    parse: impl FnOnce(&'a [u8]) -> Result<T>,
-) -> Result<Option<T>> {
-    let buf = buf.get_mut(..from.len()).ok_or(EINVAL)?;
-
-    from.read_slice(buf)?;
-    match command(buf) {
-        [] => Ok(None),
-        command => parse(command).map(Some),
     }
 }
 

@@ -20,6 +20,7 @@
 
 mod acl;
 mod attr;
+mod command;
 mod content;
 mod control;
 mod counted;
@@ -45,7 +46,9 @@ mod state;
 mod text;
 mod timeout;
 mod tree;
+mod types;
 mod walk;
+mod watch;
 
 #[path = "super.rs"]
 mod sb;
@@ -70,8 +73,8 @@ module! {
 
 struct KexecFsModule {
     // Dropped in this order.
-    _registration: Option<Registration<sb::KexecFs>>,
-    _control: Option<Registration<control::KexecFsCtl>>,
+    _registration: Option<Registration<types::KexecFs>>,
+    _control: Option<Registration<types::KexecFsCtl>>,
     _mount_point: Option<SysfsMountPoint>,
     #[cfg(CONFIG_KEXECFS_TEST)]
     _liar: Option<Registration<liar::Liar>>,
@@ -98,12 +101,14 @@ impl kernel::Module for KexecFsModule {
             });
         }
         knobs::start()?;
+        gate::start()?;
+        watch::start()?;
         registry::Registry::start()?;
         reboot::start()?;
         Ok(Self {
             // Last: a mount can follow at once.
-            _registration: Some(sb::KEXECFS.register()?),
-            _control: Some(control::KEXECFSCTL.register()?),
+            _registration: Some(types::KEXECFS.register()?),
+            _control: Some(types::KEXECFSCTL.register()?),
             _mount_point: Some(SysfsMountPoint::new(c"kexecfs")?),
             #[cfg(CONFIG_KEXECFS_TEST)]
             _liar: Some(liar::LIAR.register()?),

@@ -26,23 +26,23 @@ use crate::{
         Op, //
     },
     failure::Failure,
+    gate::inside,
     handover::{
         Records,
         Writer, //
     },
-    inode::inside,
     name::Name,
-    sb::KexecFs,
     space::Room,
     state::{
         Event,
         State, //
     },
     timeout::Timeout,
+    types::KexecFs,
     walk::{
         Snapshot,
         Visit, //
-    },
+    }, //
 };
 use kernel::{
     fs::{

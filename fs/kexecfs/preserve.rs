@@ -3,31 +3,33 @@
 //! Descriptors in and out: `fd_preserve`, `fd_unpreserve` and `fd_restore/NAME`.
 
 use crate::{
-    control::tell_control,
+    command::{
+        check_subject,
+        read_command,
+        report,
+        succeeded, //
+    },
     domain::{
         Domain,
         Entry, //
     },
     failure::Failure,
-    inode::{
-        check_subject,
-        inside,
-        read_command,
-        report,
-        succeeded,
-        Node, //
+    gate::{
+        self,
+        inside, //
     },
+    inode::Node,
     name::{
         fd_and_name,
         Name,
         COMMAND_MAX, //
     },
-    registry::registry,
-    sb::KexecFs,
     text::{
         append,
         OpenText, //
-    }, //
+    },
+    types::KexecFs,
+    watch::tell_control, //
 };
 use kernel::{
     fs::{
@@ -77,7 +79,7 @@ impl FileOperations for FdPreserve {
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            let _inside = registry()?.enter()?;
+            let _inside = gate::enter()?;
 
             open.source.alive()?;
             open.source.for_each_file(|name, compatible, size| {
@@ -290,13 +292,7 @@ impl FileOperations for FdRestore {
 
 /// Puts the file into the table of the current process.
 fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Given, Failure> {
-    let file = {
-        let _inside = registry()?
-            .enter()
-            .map_err(|e| Failure::new(e, "a reboot is under way"))?;
-
-        open.domain.retrieve(&open.entry)?
-    };
+    let file = inside(|| open.domain.retrieve(&open.entry))?;
 
     // open(2) doesn't tell a file of O_CLOEXEC: the descriptor that is read from has it.
     let flags = if control.get_close_on_exec() {

@@ -5,22 +5,26 @@
 use crate::{
     domain::Domain,
     failure::Failure,
+    gate::{
+        self,
+        Gate, //
+    },
     handover::{
         Records,
         Root, //
     },
-    inode::tell_watchers,
     options::Errors,
     registry::{
         registry,
         Registry, //
     },
-    sb::{
+    state::State,
+    timeout::Timeout,
+    types::{
         KexecFs,
         KEXECFS, //
     },
-    state::State,
-    timeout::Timeout, //
+    watch::tell_watchers, //
 };
 use kernel::{
     fs::{
@@ -100,9 +104,10 @@ pub(crate) fn start() -> Result {
 impl RebootNotifier for Reboot {
     fn prepare(handover: bool) -> Result {
         let (registry, reboot) = (registry()?, REBOOT.as_ref().ok_or(ENODEV)?);
+        let gate = gate::machine()?;
         let _mayfail = MayFail::new();
 
-        registry.shut();
+        gate.shut();
         // All domains are the business of the machine, not of the cgroup of who reboots it.
         charge_root(|| {
             // After the gate was shut: see `Registry::drop_unused`.
@@ -115,12 +120,14 @@ impl RebootNotifier for Reboot {
             }
         })
         .inspect(|()| tell_watchers())
-        .inspect_err(|_| reboot.thaw(registry))
+        .inspect_err(|_| reboot.thaw(registry, gate))
     }
 
     fn abort() {
-        if let (Ok(registry), Some(reboot)) = (registry(), REBOOT.as_ref()) {
-            reboot.thaw(registry);
+        if let (Ok(registry), Ok(gate), Some(reboot)) =
+            (registry(), gate::machine(), REBOOT.as_ref())
+        {
+            reboot.thaw(registry, gate);
         }
     }
 }
@@ -157,14 +164,14 @@ impl Reboot {
     }
 
     /// Takes everything back.
-    fn thaw(&self, registry: &Registry) {
+    fn thaw(&self, registry: &Registry, gate: &Gate) {
         if self.root.lock().unseal().is_err() {
             pr_err!("the records could not be taken back\n");
         }
         let domains = core::mem::take(&mut *self.domains.lock());
 
         drop(domains);
-        registry.thaw();
+        registry.thaw(gate);
         tell_watchers();
     }
 }

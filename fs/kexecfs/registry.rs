@@ -27,8 +27,8 @@ use crate::{
         Line, //
     },
     gate::{
-        Gate,
-        Inside, //
+        self,
+        Gate, //
     },
     handover::{
         self,
@@ -50,13 +50,7 @@ use kernel::{
         RBTree,
         RBTreeNode, //
     },
-    static_lock_class,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        poll::PollCondVarBox,
         Arc,
         CondVar,
         Mutex,
@@ -90,9 +84,6 @@ struct Slot {
 /// All domains.
 #[pin_data]
 pub(crate) struct Registry {
-    /// Shut while a reboot is under way.
-    #[pin]
-    gate: Gate,
     #[pin]
     domains: Mutex<RBTree<Name, Slot>>,
     /// Notified when a domain has been dropped.
@@ -107,9 +98,6 @@ pub(crate) struct Registry {
     /// For messages on domains that are dropped.
     #[pin]
     drops: Ratelimit,
-    /// How often what `kexecfsctl` shows has changed, and who waits for that.
-    changes: Atomic<u32>,
-    changed: PollCondVarBox,
 }
 
 impl Registry {
@@ -119,14 +107,11 @@ impl Registry {
     pub(crate) fn start() -> Result {
         let registry = Arc::pin_init(
             try_pin_init!(Self {
-                gate <- Gate::new(c"Registry::gate", static_lock_class!()),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
                 left_behind <- new_mutex!(KVVec::new(), "Registry::left_behind"),
                 drops <- Ratelimit::new(),
-                changes: Atomic::new(0),
-                changed: PollCondVarBox::new(c"Registry::changed", static_lock_class!())?,
             }? Error),
             GFP_KERNEL,
         )?;
@@ -186,17 +171,6 @@ impl Registry {
         }
     }
 
-    // The gate.
-
-    /// Enters the gate, which keeps a reboot waiting.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if a reboot is under way.
-    pub(crate) fn enter(&self) -> Result<Inside<'_>> {
-        self.gate.enter()
-    }
-
     // Mounts.
 
     /// Finds or makes the domain with the given name, for a mount.
@@ -220,7 +194,7 @@ impl Registry {
                 return Err(EINTR);
             }
         }
-        let _inside = self.enter()?;
+        let _inside = gate::enter()?;
         let slot = match domains.get_mut(&name) {
             Some(slot) => slot,
             None if is_left_over => {
@@ -335,7 +309,7 @@ impl Registry {
             let mut domains = self.domains.lock();
             // In a reboot nothing is dropped: if it fails, `thaw` comes back to it. That opens the
             // gate before it takes this lock, and a reboot takes it after it shut the gate.
-            let Ok(_inside) = self.enter() else {
+            let Ok(_inside) = gate::enter() else {
                 return;
             };
             let slot = match name {
@@ -421,7 +395,7 @@ impl Registry {
 
     /// The state of the machine: `frozen` in a reboot, `updated` while any domain is.
     pub(crate) fn state(&self) -> State {
-        if self.gate.is_shut() {
+        if gate::machine().is_ok_and(Gate::is_shut) {
             return State::Frozen;
         }
         let waits = self.domains.lock().values().any(|slot| {
@@ -445,7 +419,7 @@ impl Registry {
     /// isn't given.
     pub(crate) fn discard(&self, name: &Name, force: bool) -> Result {
         liveupdate::load()?;
-        let inside = self.enter()?;
+        let inside = gate::enter()?;
         let (domain, mounted) = {
             let mut domains = self.domains.lock();
             let Some(slot) = domains.get_mut(name) else {
@@ -491,31 +465,10 @@ impl Registry {
         Ok(())
     }
 
-    /// How often what there is to see has changed so far.
-    pub(crate) fn changes(&self) -> u32 {
-        self.changes.load(Relaxed)
-    }
-
-    /// Wakes who polls.
-    pub(crate) fn has_changed(&self) {
-        self.changes.add(1, Relaxed);
-        self.changed.notify_all();
-    }
-
-    /// Who polls waits for this.
-    pub(crate) fn changed(&self) -> &PollCondVarBox {
-        &self.changed
-    }
-
     // Reboots: see `reboot.rs`.
 
-    /// Shuts the gate, and waits for those inside: what is mounted, and in which state, stays so.
-    pub(crate) fn shut(&self) {
-        self.gate.shut();
-    }
-
     /// Takes back what a reboot did to the domains, and opens the gate.
-    pub(crate) fn thaw(&self) {
+    pub(crate) fn thaw(&self, gate: &Gate) {
         // Without a list of them: no memory is needed to go back.
         for slot in self.domains.lock().values() {
             if let Some(domain) = &slot.domain {
@@ -524,7 +477,7 @@ impl Registry {
                 domain.retry_given_up();
             }
         }
-        self.gate.open();
+        gate.open();
         self.drop_unused(None);
     }
 

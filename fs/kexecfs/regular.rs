@@ -11,7 +11,7 @@ use crate::{
         Content, //
     },
     data::content,
-    sb::KexecFs, //
+    types::KexecFs, //
 };
 use kernel::{
     fs::{

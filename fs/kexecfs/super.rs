@@ -3,13 +3,13 @@
 //! Mounts: the superblock of a domain.
 
 use crate::{
-    control::tell_control,
     data::{
         item,
         set_xattr,
         Item, //
     },
     domain::Domain,
+    gate,
     inode::{
         change_owner,
         make_tree,
@@ -24,7 +24,9 @@ use crate::{
     registry::{
         registry,
         Mounting, //
-    }, //
+    },
+    types::KexecFs,
+    watch::tell_control, //
 };
 use kernel::{
     errorfc,
@@ -40,7 +42,6 @@ use kernel::{
             SimpleXattrs, //
         },
         FileSystem,
-        FileSystemType,
         FsContext,
         Inode,
         KStatFs,
@@ -56,14 +57,8 @@ use kernel::{
     sync::Arc,
 };
 
-/// The type of file system.
-pub(crate) static KEXECFS: FileSystemType<KexecFs> = FileSystemType::new();
-
 /// "kxfs" in ASCII.
 const MAGIC: u32 = 0x6b78_6673;
-
-/// kexecfs.
-pub(crate) struct KexecFs;
 
 /// What a mount gathers.
 #[derive(Default)]
@@ -157,7 +152,7 @@ impl FileSystem for KexecFs {
         // First of all: `kill_sb` follows in any case.
         registry()?.mounted(&domain);
         // A reboot that follows waits for the end, and finds the superblock then.
-        let inside = registry()?.enter()?;
+        let inside = gate::enter()?;
 
         domain.alive()?;
         let options = fc.context()?.given.over(domain.options());
@@ -196,7 +191,7 @@ impl FileSystem for KexecFs {
             return Ok(());
         }
         set_options(fc, &domain, || {
-            let _inside = registry()?.enter()?;
+            let _inside = gate::enter()?;
 
             domain.set_options(options)
         })?;

@@ -10,7 +10,7 @@ use crate::{
         item,
         DATA, //
     },
-    sb::KexecFs, //
+    types::KexecFs, //
 };
 use kernel::{
     fs::{

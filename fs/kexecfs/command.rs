@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What all control files share: who may use one, how it is told what to do, and what is told of
+//! that.
+
+use crate::{
+    failure::Failure,
+    name::{
+        command,
+        COMMAND_MAX, //
+    },
+    types::KexecFs,
+    watch::{
+        tell,
+        ERROR, //
+    }, //
+};
+use kernel::{
+    cred::Credential,
+    fs::{
+        file::LocalFile,
+        FileSystem,
+        SetAttr,
+        SuperBlock, //
+    },
+    prelude::*,
+    uaccess::UserSliceReader, //
+};
+
+/// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
+pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
+    attr.ignore_size();
+    attr.prepare()?.ready()?.copy();
+    Ok(())
+}
+
+/// Refuses who isn't who opened the file: a privileged program may have inherited it.
+pub(crate) fn check_subject(file: &LocalFile) -> Result {
+    if file.cred().is_same_subject(&Credential::current()) {
+        Ok(())
+    } else {
+        Err(EPERM)
+    }
+}
+
+/// Says why a command failed, in the log and in the domain.
+pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
+    let domain = sb.info();
+    let error = failure.error;
+
+    if domain.messages.ratelimit(c"kexecfs") {
+        let errno = error.name().unwrap_or(c"?");
+
+        match &failure.file {
+            Some(file) => pr_info!("{}: {file}: {}: {errno}\n", domain.name, failure.reason),
+            None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
+        }
+    }
+    if domain.note(Some(failure)) {
+        tell(sb, ERROR);
+    }
+    error
+}
+
+/// Keeps that the last command succeeded.
+pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
+    if sb.info().note(None) {
+        tell(sb, ERROR);
+    }
+}
+
+/// Reads the one command of a write, and lets `parse` make something of it.
+///
+/// `None` is an empty line, or less, which is no command: `printf '5 ram'; echo` writes one.
+///
+/// # Errors
+///
+/// `EINVAL` if it is longer than any command, `EFAULT`, and those of `parse`.
+pub(crate) fn read_command<'a, T>(
+    from: &mut UserSliceReader,
+    buf: &'a mut [u8; COMMAND_MAX],
+    parse: impl FnOnce(&'a [u8]) -> Result<T>,
+) -> Result<Option<T>> {
+    let buf = buf.get_mut(..from.len()).ok_or(EINVAL)?;
+
+    from.read_slice(buf)?;
+    match command(buf) {
+        [] => Ok(None),
+        command => parse(command).map(Some),
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Telling those who watch control files that they have changed: inotify, and poll() of the
+//! machine-wide ones.
+
+use crate::types::{
+    KEXECFS,
+    KEXECFSCTL, //
+};
+use kernel::{
+    fs::{
+        FileSystem,
+        SuperBlock, //
+    },
+    memcontrol::NoWait,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        poll::PollCondVarBox,
+        SetOnce, //
+    },
+};
+
+/// The file `state`, of a domain and of the machine.
+pub(crate) const STATE: &CStr = c"state";
+/// The file `error` of a domain.
+pub(crate) const ERROR: &CStr = c"error";
+/// The file `domains` of the machine.
+pub(crate) const DOMAINS: &CStr = c"domains";
+
+static MACHINE: SetOnce<Changes> = SetOnce::new();
+
+/// How often what `kexecfsctl` shows has changed, and who waits for that.
+pub(crate) struct Changes {
+    count: Atomic<u32>,
+    changed: PollCondVarBox,
+}
+
+/// Begins to count.
+pub(crate) fn start() -> Result {
+    MACHINE.populate(Changes {
+        count: Atomic::new(0),
+        changed: PollCondVarBox::new(c"watch::MACHINE", static_lock_class!())?,
+    });
+    Ok(())
+}
+
+/// The changes of what `kexecfsctl` shows.
+///
+/// # Errors
+///
+/// `ENODEV` if the machine hands nothing over.
+pub(crate) fn machine() -> Result<&'static Changes> {
+    MACHINE.as_ref().ok_or(ENODEV)
+}
+
+impl Changes {
+    /// How many there were so far.
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    /// Who polls waits for this.
+    pub(crate) fn changed(&self) -> &PollCondVarBox {
+        &self.changed
+    }
+}
+
+/// Tells those who watch the file `name` in the root that it has changed.
+pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
+    // Without memory for the look-up there is none for the watchers' events either.
+    if let Some(Ok(file)) = sb
+        .root()
+        .map(|root| root.lookup_noperm_positive_unlocked(name))
+    {
+        file.fsnotify_modify();
+    }
+}
+
+/// Tells those who watch any domain of a change by a reboot.
+pub(crate) fn tell_watchers() {
+    // Events are charged to the cgroups of who watches.
+    let _nowait = NoWait::new();
+
+    KEXECFS.iterate_supers_type(&mut |sb| {
+        tell(sb, STATE);
+        tell(sb, ERROR);
+    });
+    tell_control();
+}
+
+/// Tells who watches the machine-wide view that it has changed.
+///
+/// Takes the `s_umount` of its superblock: not inside a gate, or under a lock of a domain.
+pub(crate) fn tell_control() {
+    if let Ok(machine) = machine() {
+        machine.count.add(1, Relaxed);
+        machine.changed.notify_all();
+    }
+    KEXECFSCTL.iterate_supers_type(&mut |sb| {
+        tell(sb, STATE);
+        tell(sb, DOMAINS);
+    });
+}
