@@ -33,7 +33,7 @@ test-posix: kernel	## run fsx, stress-ng and pjdfstest on data/ (hours; goes on 
 
 test-all: FLAVOR = debug
 test-all: kernel	## run all of these and the long ones (hours; goes on where it stopped)
-	@tests/check -c -p 2 -j 3 $(if $(SHARD),-s $(SHARD)) $(TESTS) kexecfs long posix
+	@tests/check -c -p 2 -j 6 $(if $(SHARD),-s $(SHARD)) $(TESTS) kexecfs long posix
 
 bench-data: FLAVOR = fast
 bench-data: kernel	## what data/ costs against tmpfs, in instructions
