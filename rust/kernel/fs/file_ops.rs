@@ -251,8 +251,8 @@ pub(super) unsafe fn data<'a, O: FileOperations>(
 }
 
 /// What C is told of a call that moved at most `most` bytes: for one that says it moved more, C
-/// would hand on memory that nobody wrote. No call is queued: for one that says so, C would wait, or
-/// for a synchronous one BUG().
+/// would hand on memory that nobody wrote. No call is queued: for one that says so, C would wait,
+/// or for a synchronous one BUG().
 fn moved(result: Result<usize>, most: usize) -> isize {
     from_result(|| {
         let bytes = match result {

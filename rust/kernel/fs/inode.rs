@@ -507,8 +507,8 @@ impl<T: FileSystem> Drop for InodeGuard<'_, T> {
 
 /// An inode that isn't in the dcache yet, so that nobody else uses it.
 ///
-/// Once it has a [handle](Self::set_handle), others may find it by that, and hold it while they look
-/// for a dentry, in vain: they neither read nor change what is set here.
+/// Once it has a [handle](Self::set_handle), others may find it by that, and hold it while they
+/// look for a dentry, in vain: they neither read nor change what is set here.
 ///
 /// # Invariants
 ///
