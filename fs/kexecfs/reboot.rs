@@ -312,10 +312,13 @@ fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
             .filter(move |domain| !domain.is_empty() && domain.options().errors == errors)
     };
 
+    let mut result = Ok(());
+
     // Each of them is told.
-    lost(Errors::Refuse).fold(Ok(()), |_, domain| {
-        Err(refuse(domain, Failure::new(EINVAL, reason)))
-    })?;
+    for domain in lost(Errors::Refuse) {
+        result = Err(refuse(domain, Failure::new(EINVAL, reason)));
+    }
+    result?;
     lost(Errors::Drop).for_each(|domain| leave_behind(domain, Failure::new(EINVAL, reason)));
     Ok(())
 }
