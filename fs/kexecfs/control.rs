@@ -5,23 +5,21 @@
 //! There is one superblock. Root mounts it on `/sys/fs/kexecfs`.
 
 use crate::{
-    command::{
-        check_subject,
-        read_command,
-        set_attributes, //
-    },
     domain::Line,
-    name::{
-        Name,
-        COMMAND_MAX, //
+    files::{
+        command::{
+            check_subject,
+            read_command,
+            set_attributes, //
+        },
+        text::{
+            append,
+            OpenText, //
+        }, //
     },
     registry::{
         registry,
         Registry, //
-    },
-    text::{
-        append,
-        OpenText, //
     },
     types::KexecFsCtl,
     watch::{
@@ -30,6 +28,10 @@ use crate::{
         Changes,
         DOMAINS,
         STATE, //
+    },
+    words::name::{
+        Name,
+        COMMAND_MAX, //
     }, //
 };
 use core::marker::PhantomData;

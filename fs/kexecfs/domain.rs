@@ -16,7 +16,6 @@ pub(crate) use files::{
 };
 
 use crate::{
-    failure::Failure,
     gate::{
         Gate,
         Inside, //
@@ -26,16 +25,19 @@ use crate::{
         Records, //
     },
     identity::Identity,
-    name::Name,
-    options::Options,
     prepare::{
         HandedOn,
         Large, //
     },
     space::Space,
-    state::State,
     tree::Tree,
-    types::KexecFs, //
+    types::KexecFs,
+    words::{
+        failure::Failure,
+        name::Name,
+        options::Options,
+        state::State, //
+    }, //
 };
 use arrival::GivenUp;
 use files::{
@@ -237,7 +239,7 @@ pub(crate) struct Domain {
     pub(crate) identity: Identity,
     /// Finds the extended attributes in `data/`.
     pub(crate) xattrs: Arc<SimpleXattrCache>,
-    /// How often preparing began or was undone: see [`Content::plan`](crate::content::Content).
+    /// How often preparing began or was undone: see [`Content::plan`](crate::data::content::Content).
     pub(crate) prepares: Atomic<u32>,
     walks: Atomic<u32>,
     /// How many inodes of `data/` there are, with and without a name.

@@ -9,7 +9,7 @@
 //! which lockdep sees all waits for locks inside of one, and
 //! [`LockdepMap`](kernel::sync::LockdepMap) the others.
 
-use crate::failure::Failure;
+use crate::words::failure::Failure;
 use kernel::{
     memcontrol::NoWait,
     prelude::*,

@@ -7,17 +7,19 @@
 
 use crate::{
     identity::Identity,
-    knobs,
-    name::Name,
-    options::{
-        Errors,
-        Limit,
-        Options, //
-    },
+    test::knobs,
     tree::{
         Index,
         Tree, //
     },
+    words::{
+        name::Name,
+        options::{
+            Errors,
+            Limit,
+            Options, //
+        }, //
+    }, //
 };
 use core::mem::offset_of;
 use kernel::{
@@ -791,7 +793,7 @@ fn super_block(payload: &[u8], arrived: &mut Arrived) -> Result<(), (&'static st
     }
 }
 
-/// Whether a stream can be read, for [`crate::knobs`].
+/// Whether a stream can be read, for [`crate::test::knobs`].
 #[cfg(CONFIG_KEXECFS_TEST)]
 pub(crate) fn is_readable(stream: &[u8]) -> bool {
     Reader::new(stream).domain().is_ok()

@@ -18,40 +18,35 @@
 
 #![forbid(unsafe_code)]
 
-mod acl;
-mod attr;
-mod command;
-mod content;
-mod control;
-mod counted;
-mod data;
-mod domain;
-mod failure;
-mod gate;
-mod handover;
-mod identity;
-mod inode;
-mod knobs;
-#[cfg(CONFIG_KEXECFS_TEST)]
-mod liar;
-mod name;
-mod options;
-mod prepare;
-mod preserve;
-mod reboot;
-mod registry;
-mod regular;
-mod space;
-mod state;
-mod text;
-mod timeout;
-mod tree;
+// In this order: see "Layers" in `architecture.rst`.
 mod types;
-mod walk;
+mod words;
+
+mod gate;
+mod identity;
+mod space;
 mod watch;
 
+mod handover;
+mod tree;
+
+mod domain;
+mod timeout;
+
+mod data;
+
+mod prepare;
+
+mod files;
+
+mod reboot;
+mod registry;
+
+mod control;
 #[path = "super.rs"]
 mod sb;
+
+mod test;
 
 use kernel::{
     fs::{
@@ -77,7 +72,7 @@ struct KexecFsModule {
     _control: Option<Registration<types::KexecFsCtl>>,
     _mount_point: Option<SysfsMountPoint>,
     #[cfg(CONFIG_KEXECFS_TEST)]
-    _liar: Option<Registration<liar::Liar>>,
+    _liar: Option<Registration<test::liar::Liar>>,
 }
 
 impl kernel::Module for KexecFsModule {
@@ -100,7 +95,7 @@ impl kernel::Module for KexecFsModule {
                 _liar: None,
             });
         }
-        knobs::start()?;
+        test::knobs::start()?;
         gate::start()?;
         watch::start()?;
         registry::Registry::start()?;
@@ -111,7 +106,7 @@ impl kernel::Module for KexecFsModule {
             _control: Some(types::KEXECFSCTL.register()?),
             _mount_point: Some(SysfsMountPoint::new(c"kexecfs")?),
             #[cfg(CONFIG_KEXECFS_TEST)]
-            _liar: Some(liar::LIAR.register()?),
+            _liar: Some(test::liar::LIAR.register()?),
         })
     }
 }

@@ -7,16 +7,22 @@
 //! last all are preserved in the domain's session and the records written, under `Domain::op`.
 
 use crate::{
-    content::{
-        size_of,
-        Content,
-        Plan, //
-    },
     data::{
-        content,
-        item,
-        times_of,
-        Kind, //
+        attr::to_record,
+        content::{
+            Content,
+            Plan, //
+        },
+        item::{
+            content,
+            item,
+            times_of,
+            Kind, //
+        },
+        walk::{
+            Snapshot,
+            Visit, //
+        }, //
     },
     domain::{
         size_of_held,
@@ -25,23 +31,24 @@ use crate::{
         Entry,
         Op, //
     },
-    failure::Failure,
     gate::inside,
     handover::{
         Records,
         Writer, //
     },
-    name::Name,
-    space::Room,
-    state::{
-        Event,
-        State, //
+    space::{
+        size_of,
+        Room, //
     },
     timeout::Timeout,
     types::KexecFs,
-    walk::{
-        Snapshot,
-        Visit, //
+    words::{
+        failure::Failure,
+        name::Name,
+        state::{
+            Event,
+            State, //
+        }, //
     }, //
 };
 use kernel::{
@@ -815,7 +822,7 @@ fn write_name(
         write_inode(writer, visit.inode, page)?;
         let item = item(visit.inode)?;
 
-        writer.attr(item.attr.to_record(visit.inode, visit.number).as_bytes())?;
+        writer.attr(to_record(visit.inode, visit.number)?.as_bytes())?;
         item.xattrs().for_each(|name, value| {
             check()?;
             writer.xattr(visit.number, name.to_bytes(), value)

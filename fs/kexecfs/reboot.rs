@@ -4,7 +4,6 @@
 
 use crate::{
     domain::Domain,
-    failure::Failure,
     gate::{
         self,
         Gate, //
@@ -13,18 +12,21 @@ use crate::{
         Records,
         Root, //
     },
-    options::Errors,
     registry::{
         registry,
         Registry, //
     },
-    state::State,
     timeout::Timeout,
     types::{
         KexecFs,
         KEXECFS, //
     },
-    watch::tell_watchers, //
+    watch::tell_watchers,
+    words::{
+        failure::Failure,
+        options::Errors,
+        state::State, //
+    }, //
 };
 use kernel::{
     fs::{

@@ -34,8 +34,10 @@ use crate::{
         self,
         Found, //
     },
-    name::Name,
-    state::State, //
+    words::{
+        name::Name,
+        state::State, //
+    }, //
 };
 use kernel::{
     liveupdate::{

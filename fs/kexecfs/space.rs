@@ -2,8 +2,9 @@
 
 //! What a domain holds, and how much it may hold.
 
-use crate::options::Options;
+use crate::words::options::Options;
 use kernel::{
+    fs::{file::Offset, Path},
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -221,6 +222,14 @@ impl Drop for Room<'_> {
     }
 }
 
+/// The size of an inner file.
+pub(crate) fn size_of(inner: &Path) -> u64 {
+    let size: Offset = inner.i_size_read();
+
+    // CAST: A size is never negative.
+    size.max(0) as u64
+}
+
 /// What a file of `size` bytes that has `blocks` of 512 bytes counts.
 pub(crate) fn bytes_of(size: u64, blocks: u64) -> u64 {
     let pages = size
@@ -243,7 +252,7 @@ pub(crate) fn bytes_of_link(target: &[u8]) -> u64 {
 #[kunit_tests(kexecfs_space)]
 mod tests {
     use super::*;
-    use crate::options::Limit;
+    use crate::words::options::Limit;
 
     #[test]
     fn a_file_counts_the_greater_of_its_pages_and_blocks() {

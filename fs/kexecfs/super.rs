@@ -4,29 +4,33 @@
 
 use crate::{
     data::{
-        item,
-        set_xattr,
-        Item, //
+        attr::set_xattr,
+        item::{
+            item,
+            Item,
+            Node, //
+        }, //
     },
     domain::Domain,
-    gate,
-    inode::{
+    files::tree::{
         change_owner,
         make_tree,
-        new_root,
-        Node, //
+        new_root, //
     },
-    name::Name,
-    options::{
-        Given,
-        PARAMETERS, //
-    },
+    gate,
     registry::{
         registry,
         Mounting, //
     },
     types::KexecFs,
-    watch::tell_control, //
+    watch::tell_control,
+    words::{
+        name::Name,
+        options::{
+            Given,
+            PARAMETERS, //
+        }, //
+    }, //
 };
 use kernel::{
     errorfc,

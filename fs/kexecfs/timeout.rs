@@ -7,7 +7,7 @@
 
 use crate::{
     domain::Domain,
-    failure::Failure, //
+    words::failure::Failure, //
 };
 use kernel::{
     prelude::*,

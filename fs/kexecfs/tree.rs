@@ -3,18 +3,17 @@
 //! `data/` as the previous kernel wrote it down.
 
 use crate::{
-    acl::check_acl,
     handover::Writer,
-    name::Name,
     space::{
         bytes_of,
         bytes_of_link, //
     },
+    words::name::Name, //
 };
 use kernel::{
     alloc::AllocError,
     fs::{
-        acl::AclType,
+        acl::{Acl, AclType},
         DevT,
         FileType,
         Mode,
@@ -486,6 +485,23 @@ impl Tree {
                 _ => None,
             })
     }
+}
+
+/// Checks an ACL that the previous kernel handed over for an inode of this mode.
+fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<()> {
+    if mode.is_lnk() || which == AclType::Default && !mode.is_dir() {
+        return Err(("an inode has an ACL that its type hasn't", EIO));
+    }
+    let acl = match Acl::from_xattr(value) {
+        Ok(Some(acl)) => acl,
+        Err(e) if e == ENOMEM => return Err(("no memory", ENOMEM)),
+        Ok(None) | Err(_) => return Err(("an ACL is illegal", EIO)),
+    };
+
+    if which == AclType::Access && !acl.extends(mode) {
+        return Err(("an inode has another mode than its ACL", EIO));
+    }
+    Ok(())
 }
 
 #[cfg(CONFIG_KEXECFS_KUNIT_TEST)]

@@ -8,7 +8,7 @@ use super::{
     Entry,
     Op, //
 };
-use crate::name::Name;
+use crate::words::name::Name;
 use kernel::{
     cred::with_kernel_creds,
     fs::{

@@ -8,18 +8,20 @@ use super::{
     Op, //
 };
 use crate::{
-    content::size_of,
-    failure::Failure,
     handover::Writer,
-    name::Name,
     space::{
         bytes_of,
+        size_of,
         Room, //
     },
-    state::{
-        Event,
-        State, //
-    },
+    words::{
+        failure::Failure,
+        name::Name,
+        state::{
+            Event,
+            State, //
+        }, //
+    }, //
 };
 use kernel::{
     fs::{

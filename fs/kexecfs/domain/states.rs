@@ -8,15 +8,17 @@ use super::{
     Op, //
 };
 use crate::{
-    failure::Failure,
     handover::Records,
-    options::Errors,
     prepare::Large,
-    state::{
-        Event,
-        State, //
-    },
-    timeout::Timeout, //
+    timeout::Timeout,
+    words::{
+        failure::Failure,
+        options::Errors,
+        state::{
+            Event,
+            State, //
+        }, //
+    }, //
 };
 use kernel::{
     prelude::*,

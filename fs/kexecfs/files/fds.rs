@@ -3,33 +3,37 @@
 //! Descriptors in and out: `fd_preserve`, `fd_unpreserve` and `fd_restore/NAME`.
 
 use crate::{
-    command::{
-        check_subject,
-        read_command,
-        report,
-        succeeded, //
-    },
+    data::item::Node,
     domain::{
         Domain,
         Entry, //
     },
-    failure::Failure,
+    files::{
+        command::{
+            check_subject,
+            read_command,
+            report,
+            succeeded, //
+        },
+        text::{
+            append,
+            OpenText, //
+        }, //
+    },
     gate::{
         self,
         inside, //
     },
-    inode::Node,
-    name::{
-        fd_and_name,
-        Name,
-        COMMAND_MAX, //
-    },
-    text::{
-        append,
-        OpenText, //
-    },
     types::KexecFs,
-    watch::tell_control, //
+    watch::tell_control,
+    words::{
+        failure::Failure,
+        name::{
+            fd_and_name,
+            Name,
+            COMMAND_MAX, //
+        }, //
+    }, //
 };
 use kernel::{
     fs::{

@@ -9,18 +9,20 @@
 //! Locking: the lock of the contents comes after that of the inode and after `Domain::op`.
 
 use crate::{
-    counted::Counted,
+    data::counted::Counted,
     domain::Domain,
     gate::{
         self,
         Inside, //
     },
-    space::bytes_of,
+    space::{
+        bytes_of,
+        size_of, //
+    },
     types::KexecFs, //
 };
 use kernel::{
     fs::{
-        file::Offset,
         BackingFile,
         Inode,
         Path, //
@@ -393,12 +395,4 @@ impl Content {
             }
         }
     }
-}
-
-/// The size of an inner file.
-pub(crate) fn size_of(inner: &Path) -> u64 {
-    let size: Offset = inner.i_size_read();
-
-    // CAST: A size is never negative.
-    size.max(0) as u64
 }

@@ -6,7 +6,7 @@
 //! does and records afterwards is about what that walk has found.
 
 use crate::{
-    data::{
+    data::item::{
         item,
         DATA, //
     },

@@ -5,9 +5,8 @@
 //! They lie in the inodes, as on tmpfs, and count as much of the inode space as they take.
 
 use crate::{
-    data::item,
+    data::item::item,
     domain::Domain,
-    tree::Checked,
     types::KexecFs, //
 };
 use kernel::{
@@ -17,8 +16,7 @@ use kernel::{
             AclType,
             SetAcl, //
         },
-        Inode,
-        Mode, //
+        Inode, //
     },
     prelude::*,
     sync::{
@@ -41,7 +39,7 @@ fn size_of_acls(inode: &Inode<KexecFs>) -> u64 {
 /// # Errors
 ///
 /// `ENOSPC` if the domain has no space for them.
-pub(crate) fn take_acls(inode: &Inode<KexecFs>) -> Result {
+pub(super) fn take_acls(inode: &Inode<KexecFs>) -> Result {
     let item = item(inode)?;
     let size = size_of_acls(inode);
 
@@ -51,7 +49,7 @@ pub(crate) fn take_acls(inode: &Inode<KexecFs>) -> Result {
 }
 
 /// Changes an ACL, whose inode is locked.
-pub(crate) fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+pub(super) fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
     let inode = change.inode();
     let domain: Arc<Domain> = inode.sb().info().into();
     let _inside = domain.change()?;
@@ -69,25 +67,8 @@ pub(crate) fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
     result
 }
 
-/// Checks an ACL that the previous kernel handed over for an inode of this mode.
-pub(crate) fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<()> {
-    if mode.is_lnk() || which == AclType::Default && !mode.is_dir() {
-        return Err(("an inode has an ACL that its type hasn't", EIO));
-    }
-    let acl = match Acl::from_xattr(value) {
-        Ok(Some(acl)) => acl,
-        Err(e) if e == ENOMEM => return Err(("no memory", ENOMEM)),
-        Ok(None) | Err(_) => return Err(("an ACL is illegal", EIO)),
-    };
-
-    if which == AclType::Access && !acl.extends(mode) {
-        return Err(("an inode has another mode than its ACL", EIO));
-    }
-    Ok(())
-}
-
 /// Gives an inode an ACL that the previous kernel handed over, whatever the limit is.
-pub(crate) fn add_acl(inode: &Inode<KexecFs>, which: AclType, value: &[u8]) -> Result {
+pub(super) fn add_acl(inode: &Inode<KexecFs>, which: AclType, value: &[u8]) -> Result {
     let item = item(inode)?;
     let acl = Acl::from_xattr(value)?.ok_or(EIO)?;
     let size = acl.size() as u64;

@@ -2,7 +2,7 @@
 
 //! Control files that are read as text: it is that of the time when reading began.
 
-use crate::command::check_subject;
+use crate::files::command::check_subject;
 use kernel::{
     fmt::{
         self,

@@ -1,33 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Reading and writing regular files of `data/`.
+//! Regular files of `data/`: their attributes, and reading and writing them.
 //!
 //! The bytes go straight to and from the inner file. A write is cut at the limit of the domain, and
 //! while the domain is prepared, at the end of the file.
 
 use crate::{
-    content::{
-        size_of,
-        Content, //
+    data::{
+        acl::set_acl,
+        attr,
+        content::Content,
+        item::content, //
     },
-    data::content,
+    domain::Domain,
+    space::{
+        bytes_of,
+        size_of, //
+    },
     types::KexecFs, //
 };
 use kernel::{
     fs::{
+        acl::SetAcl,
         file::{
             fmode,
             LocalFile,
             Offset, //
         },
         file_ops::falloc,
+        fileattr::FileKattr,
         kiocb::flags,
         BackingFile,
         FileOperations,
+        FileOps,
+        GetAttr,
         Inode,
+        InodeOperations,
+        InodeOps,
         Kiocb,
         LockedInode,
+        NewInode,
         Path,
+        SetAttr,
         SpliceWrite, //
     },
     iov::{
@@ -35,7 +49,7 @@ use kernel::{
         IovIterSource, //
     },
     prelude::*,
-    sync::Arc,
+    sync::{atomic::Full, barrier::smp_mb, Arc},
     types::ForeignOwnable, //
 };
 
@@ -47,7 +61,7 @@ pub(crate) struct OpenRegular {
 }
 
 /// The operations of an open regular file.
-pub(crate) struct RegularFile;
+struct RegularFile;
 
 #[vtable]
 impl FileOperations for RegularFile {
@@ -233,7 +247,7 @@ fn make_room(open: &OpenRegular, fixed: bool, pos: Offset, len: usize) -> Result
 }
 
 /// Copies size, blocks and times from the inner file, where a write has changed them.
-pub(crate) fn update(locked: &LockedInode<'_, KexecFs>, inner: &Path) {
+fn update(locked: &LockedInode<'_, KexecFs>, inner: &Path) {
     let times = inner.times();
 
     locked.i_size_write(inner.i_size_read());
@@ -245,4 +259,86 @@ pub(crate) fn update(locked: &LockedInode<'_, KexecFs>, inner: &Path) {
 /// How many bytes of memory an inner file has.
 fn bytes_in(inner: &Path) -> Offset {
     Offset::try_from(inner.i_blocks().saturating_mul(512)).unwrap_or(Offset::MAX)
+}
+
+/// Makes a new inode a regular file.
+pub(super) fn set_regular(inode: &mut NewInode<'_, KexecFs>) -> Result {
+    inode.set_inode_ops(InodeOps::file::<Regular>());
+    inode.set_file_ops(FileOps::new::<RegularFile>())
+}
+
+/// A regular file.
+struct Regular;
+
+#[vtable]
+impl InodeOperations for Regular {
+    type FileSystem = KexecFs;
+
+    fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+        set_acl(change)
+    }
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = attr.inode().sb().info().into();
+
+        // Outside the gate: a retrieve may take as long as the caller's cgroup likes.
+        if attr.size().is_some() {
+            content(attr.inode())?.inner(attr.inode())?;
+        }
+        let _inside = domain.change()?;
+
+        // What can fail comes before the size changes.
+        let attr = attr.prepare()?.ready()?;
+
+        if let Some(size) = attr.size() {
+            let inode = attr.inode();
+            let content = content(inode)?;
+            let inner = content.inner(inode)?;
+
+            let (before, after) = (size_of(&inner), size.try_into()?);
+
+            content.counted.grow(after)?;
+            let result = inner.do_truncate(size);
+
+            if result.is_ok() && after <= before {
+                content.counted.deallocate(after, u64::MAX);
+            }
+            content.counted.fit(size_of(&inner));
+            update(&attr.locked(), &inner);
+            result?;
+        }
+        attr.copy();
+        // Only of that the inner file tells: a write through a mapping has set it there alone.
+        if attr.mtime_set() {
+            // With that of `Content::set_inner()`.
+            smp_mb(Full);
+            if let Some(inner) = content(attr.inode())?.inner_if_any() {
+                inner.set_times(attr.inode().times());
+            }
+        }
+        Ok(())
+    }
+
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        let inode = attr.inode();
+
+        if let Some(inner) = content(inode)?.inner_if_any() {
+            attr.set_size(inner.i_size_read());
+            attr.set_blocks(inner.i_blocks());
+            attr.fill_mg_cmtime(&inner);
+        } else {
+            let size = inode.size().try_into()?;
+
+            attr.set_blocks(bytes_of(size, 0) / 512);
+        }
+        attr::fill(&mut attr)
+    }
+
+    fn fileattr_get(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Result {
+        attr::get_flags(inode, fa)
+    }
+
+    fn fileattr_set(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
+        attr::set_flags(inode, fa)
+    }
 }

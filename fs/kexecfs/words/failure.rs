@@ -2,7 +2,7 @@
 
 //! Why something failed.
 
-use crate::name::Name;
+use crate::words::name::Name;
 use kernel::{
     alloc::AllocError,
     prelude::*, //

@@ -4,15 +4,17 @@
 //! that.
 
 use crate::{
-    failure::Failure,
-    name::{
-        command,
-        COMMAND_MAX, //
-    },
     types::KexecFs,
     watch::{
         tell,
         ERROR, //
+    },
+    words::{
+        failure::Failure,
+        name::{
+            command,
+            COMMAND_MAX, //
+        }, //
     }, //
 };
 use kernel::{

@@ -4,7 +4,7 @@
 //! made, and the flags that `chattr` changes.
 
 use crate::{
-    data::{
+    data::item::{
         item,
         Kind, //
     },
@@ -19,71 +19,34 @@ use kernel::{
             FileKattr,
             InodeFlags, //
         },
+        xattr::SetXattr,
         GetAttr,
         Inode,
         LockedInode,
         NewInode,
+        SetAttr,
         Timespec, //
     },
     kho::abi::kexecfs as abi,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc,
-        SetOnce, //
+        atomic::Relaxed,
+        Arc, //
     },
 };
 
 /// The flags that a user changes: the ones that tmpfs has.
-pub(crate) const FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::NOATIME;
+const FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::NOATIME;
 
 /// The flags that an inode has from its directory.
 const INHERITED: u32 = fl::NODUMP | fl::NOATIME;
-
-/// The attributes of an inode.
-pub(crate) struct Attr {
-    btime: SetOnce<Timespec>,
-    /// Changed under the lock of the inode.
-    flags: Atomic<u32>,
-}
-
-impl Attr {
-    /// Those of an inode that is being made, for [`init`] or [`restore`] to set.
-    pub(crate) fn new() -> Self {
-        Self {
-            btime: SetOnce::new(),
-            flags: Atomic::new(0),
-        }
-    }
-
-    fn flags(&self) -> u32 {
-        self.flags.load(Relaxed)
-    }
-
-    /// What is handed over of the inode, which has the number `number` there.
-    pub(crate) fn to_record(&self, inode: &Inode<KexecFs>, number: u32) -> abi::AttrRecord {
-        let btime = self.btime.copy().unwrap_or_default();
-
-        abi::AttrRecord {
-            ino: inode.ino(),
-            btime_sec: btime.sec,
-            btime_nsec: btime.nsec,
-            inode: number,
-            generation: inode.generation(),
-            flags: self.flags(),
-        }
-    }
-}
 
 /// Gives a new inode its number, and the attributes that it has from the directory `dir`.
 ///
 /// # Errors
 ///
 /// `EOVERFLOW` if the domain has no number left.
-pub(crate) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>) -> Result {
+pub(super) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>) -> Result {
     let inherited = match dir {
         Some(dir) => item(dir)?.attr.flags() & INHERITED,
         None => 0,
@@ -97,7 +60,7 @@ pub(crate) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>
 /// Gives an inode that was handed over its number and its attributes.
 ///
 /// If the previous kernel knew none, they are those of a new one.
-pub(crate) fn restore(new: &mut NewInode<'_, KexecFs>, attr: Option<&tree::Attr>) -> Result {
+pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, attr: Option<&tree::Attr>) -> Result {
     let Some(attr) = attr else {
         return init(new, None);
     };
@@ -115,8 +78,23 @@ fn set(new: &mut NewInode<'_, KexecFs>, btime: Timespec, flags: u32) -> Result {
     Ok(())
 }
 
+/// What is handed over of an inode, which has the number `number` there.
+pub(crate) fn to_record(inode: &Inode<KexecFs>, number: u32) -> Result<abi::AttrRecord> {
+    let attr = &item(inode)?.attr;
+    let btime = attr.btime.copy().unwrap_or_default();
+
+    Ok(abi::AttrRecord {
+        ino: inode.ino(),
+        btime_sec: btime.sec,
+        btime_nsec: btime.nsec,
+        inode: number,
+        generation: inode.generation(),
+        flags: attr.flags(),
+    })
+}
+
 /// Tells the attributes for `statx()`.
-pub(crate) fn fill(stat: &mut GetAttr<'_, KexecFs>) -> Result {
+pub(super) fn fill(stat: &mut GetAttr<'_, KexecFs>) -> Result {
     let attr = &item(stat.inode())?.attr;
 
     if let Some(btime) = attr.btime.copy() {
@@ -127,7 +105,7 @@ pub(crate) fn fill(stat: &mut GetAttr<'_, KexecFs>) -> Result {
 }
 
 /// Tells the flags.
-pub(crate) fn get_flags(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Result {
+pub(super) fn get_flags(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Result {
     fa.fill_flags(item(inode)?.attr.flags());
     Ok(())
 }
@@ -137,7 +115,7 @@ pub(crate) fn get_flags(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Resul
 /// # Errors
 ///
 /// `EOPNOTSUPP` for what tmpfs doesn't have either; `EBUSY` if the domain is prepared, `ESTALE`.
-pub(crate) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
+pub(super) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
     if fa.has_fsx() || fa.flags() & !FLAGS != 0 {
         return Err(EOPNOTSUPP);
     }
@@ -154,5 +132,34 @@ pub(crate) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> 
         }
     }
     inode.set_ctime_current();
+    Ok(())
+}
+
+/// Changes attributes of an inode that has no contents.
+pub(super) fn set_attributes(attr: SetAttr<'_, KexecFs>) -> Result {
+    let domain: Arc<Domain> = attr.inode().sb().info().into();
+    let _inside = domain.change()?;
+
+    attr.prepare()?.ready()?.copy();
+    Ok(())
+}
+
+/// Changes an extended attribute, whose inode is locked.
+pub(crate) fn set_xattr(change: SetXattr<'_, KexecFs>) -> Result {
+    let domain: Arc<Domain> = change.inode().sb().info().into();
+    let _inside = domain.change()?;
+    let item = item(change.inode())?;
+    let taken = change.space() as u64;
+
+    domain.space.take_ispace(taken)?;
+    let freed = change
+        .simple_xattr_set()
+        .inspect_err(|_| domain.space.give_ispace(taken))?;
+    let counted = item.xattr_space.load(Relaxed) + taken;
+    // The label that a security module gave to a new inode was not counted.
+    let freed = counted.min(freed as u64);
+
+    item.xattr_space.store(counted - freed, Relaxed);
+    domain.space.give_ispace(freed);
     Ok(())
 }

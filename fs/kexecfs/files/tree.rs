@@ -3,45 +3,46 @@
 //! The tree of a domain, and its files `state` and `error`.
 
 use crate::{
-    command::{
-        check_subject,
-        read_command,
-        report,
-        set_attributes,
-        succeeded, //
-    },
     data::{
-        make_data,
-        Item, //
+        item::Node,
+        restore::make_data, //
     },
-    domain::{
-        Domain,
-        Entry, //
+    domain::Domain,
+    files::{
+        command::{
+            check_subject,
+            read_command,
+            report,
+            set_attributes,
+            succeeded, //
+        },
+        fds::{
+            FdPreserve,
+            FdRestore,
+            FdUnpreserve, //
+        },
+        text::{
+            append,
+            OpenText, //
+        }, //
     },
-    failure::Failure,
     gate::{
         self,
         inside, //
     },
     identity::ino,
-    name::COMMAND_MAX,
-    options::Options,
-    preserve::{
-        FdPreserve,
-        FdRestore,
-        FdUnpreserve, //
-    },
-    state::Event,
-    text::{
-        append,
-        OpenText, //
-    },
     types::KexecFs,
     watch::{
         tell,
         tell_control,
         ERROR,
         STATE, //
+    },
+    words::{
+        failure::Failure,
+        name::COMMAND_MAX,
+        options::Options,
+        state::Event, //
     }, //
 };
 use kernel::{
@@ -75,18 +76,6 @@ use kernel::{
         UserSliceWriter, //
     },
 };
-
-/// What an inode is.
-pub(crate) enum Node {
-    /// The root: its owner and mode are those of the domain.
-    Root,
-    /// A control file, or the directory `fd_restore`.
-    Control,
-    /// `fd_restore/NAME`.
-    Entry(Arc<Entry>),
-    /// `data/` or what is in it.
-    Data(Item),
-}
 
 const FD_PRESERVE: &CStr = c"fd_preserve";
 const FD_UNPRESERVE: &CStr = c"fd_unpreserve";

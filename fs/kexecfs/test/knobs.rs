@@ -31,9 +31,11 @@ mod real {
             is_readable,
             stream, //
         },
-        name::Name,
-        options::Options,
         registry::registry,
+        words::{
+            name::Name,
+            options::Options, //
+        }, //
     };
     use kernel::{
         debugfs::{

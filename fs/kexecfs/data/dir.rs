@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Directories of `data/`.
+//!
+//! The tree lies in the dcache, as that of a tmpfs does, and changes inside the gate
+//! `Domain::changes`, which is shut while the domain is prepared. What an operation does to the
+//! names, attributes and extended attributes has been done when it leaves the gate: see "What a
+//! prepare records" in `architecture.rst`.
+
+use crate::{
+    data::{
+        acl::{
+            set_acl,
+            take_acls, //
+        },
+        attr,
+        content::Content,
+        counted::Counted,
+        item::{
+            item,
+            Item,
+            Kind, //
+        },
+        regular::set_regular,
+        special::{
+            set_special,
+            set_symlink,
+            Special, //
+        }, //
+    },
+    domain::Domain,
+    space::bytes_of_link,
+    types::KexecFs, //
+};
+use kernel::{
+    fs::{
+        acl::SetAcl,
+        fileattr::FileKattr,
+        DevT,
+        GetAttr,
+        Inode,
+        InodeOperations,
+        InodeOps,
+        Link,
+        LockedInode,
+        NewEntry,
+        Rename,
+        SetAttr,
+        TmpFile,
+        Unlink, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// A directory.
+pub(super) struct Directory;
+
+#[vtable]
+impl InodeOperations for Directory {
+    type FileSystem = KexecFs;
+
+    fn create(entry: NewEntry<'_, KexecFs>) -> Result {
+        let domain = entry.dir().sb().info();
+        let _inside = domain.change()?;
+        let kind = Kind::File(Content::empty(domain.into())?);
+        let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
+
+        attr::init(&mut inode, Some(entry.dir()))?;
+        take_acls(&inode)?;
+        set_regular(&mut inode)?;
+        entry.make_persistent(inode)
+    }
+
+    fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
+        let domain = entry.dir().sb().info();
+        let _inside = domain.change()?;
+        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Directory)?)?;
+
+        attr::init(&mut inode, Some(entry.dir()))?;
+        take_acls(&inode)?;
+        inode.set_offset_dir::<Directory>()?;
+        entry.make_persistent(inode)
+    }
+
+    fn mknod(entry: NewEntry<'_, KexecFs>, rdev: DevT) -> Result {
+        if entry.mode().is_reg() {
+            return Self::create(entry);
+        }
+        let domain = entry.dir().sb().info();
+        let _inside = domain.change()?;
+        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
+
+        attr::init(&mut inode, Some(entry.dir()))?;
+        take_acls(&inode)?;
+        set_special(&mut inode, rdev)?;
+        entry.make_persistent(inode)
+    }
+
+    fn symlink(entry: NewEntry<'_, KexecFs>, target: &CStr) -> Result {
+        let domain = entry.dir().sb().info();
+        let _inside = domain.change()?;
+        let kind = Kind::Link {
+            _counted: Counted::take(domain.into(), bytes_of_link(target.to_bytes()))?,
+        };
+        let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
+
+        attr::init(&mut inode, Some(entry.dir()))?;
+        set_symlink(&mut inode, target)?;
+        entry.make_persistent(inode)
+    }
+
+    fn link(link: Link<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = link.dir().sb().info().into();
+        let _inside = domain.change()?;
+        // Control files stay where they are.
+        let item = item(link.old()).map_err(|_| EPERM)?;
+
+        // The first name of a file that was made without one is counted already.
+        if link.old().nlink() == 0 {
+            return link.simple_link();
+        }
+        item.take_link()?;
+        link.simple_link().inspect_err(|_| item.give_link())
+    }
+
+    fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = unlink.dir().sb().info().into();
+        let _inside = domain.change()?;
+        let inode = unlink.dentry().inode().ok_or(ENOENT)?;
+
+        // What follows doesn't fail.
+        if inode.nlink() > 1 {
+            item(inode)?.give_link();
+        }
+        unlink.simple_unlink()
+    }
+
+    fn rmdir(rmdir: Unlink<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = rmdir.dir().sb().info().into();
+        let _inside = domain.change()?;
+
+        rmdir.simple_rmdir()
+    }
+
+    fn rename(rename: Rename<'_, KexecFs>) -> Result {
+        let domain: Arc<Domain> = rename.old_dir().sb().info().into();
+        let _inside = domain.change()?;
+        let target = match rename.target() {
+            Some(inode) if !rename.exchange() && !inode.mode().is_dir() && inode.nlink() > 1 => {
+                Some(item(inode)?)
+            }
+            _ => None,
+        };
+        let whiteout = if rename.whiteout() {
+            let data = Item::node(domain.clone(), Kind::Other)?;
+            let mut whiteout = rename.new_whiteout(data)?;
+
+            attr::init(&mut whiteout, Some(rename.old_dir()))?;
+            take_acls(&whiteout)?;
+            whiteout.set_inode_ops(InodeOps::file::<Special>());
+            Some(whiteout)
+        } else {
+            None
+        };
+
+        rename.simple_offset_rename(whiteout)?;
+        if let Some(target) = target {
+            target.give_link();
+        }
+        Ok(())
+    }
+
+    fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
+        let domain = tmpfile.dir().sb().info();
+        let inside = domain.change()?;
+        let kind = Kind::File(Content::empty(domain.into())?);
+        let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
+
+        attr::init(&mut inode, Some(tmpfile.dir()))?;
+        take_acls(&inode)?;
+        set_regular(&mut inode)?;
+        // It has no name, and opening it may take as long as a listener of fanotify likes.
+        drop(inside);
+        tmpfile.finish(inode)
+    }
+
+    fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
+        set_acl(change)
+    }
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        attr::set_attributes(attr)
+    }
+
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        attr::fill(&mut attr)
+    }
+
+    fn fileattr_get(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Result {
+        attr::get_flags(inode, fa)
+    }
+
+    fn fileattr_set(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
+        attr::set_flags(inode, fa)
+    }
+}

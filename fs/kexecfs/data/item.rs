@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The inodes of a domain: what one in `data/` is and has beside what the VFS knows of it.
+
+use crate::{
+    data::{
+        content::Content,
+        counted::Counted, //
+    },
+    domain::{
+        Domain,
+        Entry, //
+    },
+    types::KexecFs, //
+};
+use kernel::{
+    fs::{
+        xattr::{
+            simple_xattr_space,
+            SimpleXattrs, //
+        },
+        Inode,
+        Times,
+        Timespec, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SetOnce, //
+    },
+};
+
+/// What an inode is.
+pub(crate) enum Node {
+    /// The root: its owner and mode are those of the domain.
+    Root,
+    /// A control file, or the directory `fd_restore`.
+    Control,
+    /// `fd_restore/NAME`.
+    Entry(Arc<Entry>),
+    /// `data/` or what is in it.
+    Data(Item),
+}
+
+/// The name of the tree in the root of a domain.
+pub(crate) const DATA: &CStr = c"data";
+
+/// What an inode of `data/` is.
+pub(crate) enum Kind {
+    Directory,
+    File(Arc<Content>),
+    Link {
+        _counted: Counted,
+    },
+    /// A pipe, a socket or a device node.
+    Other,
+}
+
+/// The attributes of an inode.
+pub(crate) struct Attr {
+    pub(super) btime: SetOnce<Timespec>,
+    /// Changed under the lock of the inode.
+    pub(super) flags: Atomic<u32>,
+}
+
+impl Attr {
+    /// Those of an inode that is being made, for `attr.rs` to set.
+    fn new() -> Self {
+        Self {
+            btime: SetOnce::new(),
+            flags: Atomic::new(0),
+        }
+    }
+
+    pub(super) fn flags(&self) -> u32 {
+        self.flags.load(Relaxed)
+    }
+}
+
+/// An inode of `data/`, which counts for the domain's limit as long as it lives.
+pub(crate) struct Item {
+    domain: Arc<Domain>,
+    pub(crate) kind: Kind,
+    pub(super) attr: Attr,
+    xattrs: Pin<KBox<SimpleXattrs>>,
+    /// What they count for the domain's limit. Changed under the lock of the inode.
+    pub(super) xattr_space: Atomic<u64>,
+    /// What its ACLs count for that limit. Changed under the lock of the inode.
+    pub(super) acl_space: Atomic<u64>,
+    /// How many names beyond the first count for that limit, too.
+    links: Atomic<i64>,
+    /// The last walk that came by, and the number that it gave the inode.
+    pub(crate) walk: Atomic<u32>,
+    pub(crate) number: Atomic<u32>,
+}
+
+impl Item {
+    /// # Errors
+    ///
+    /// `ENOSPC` if the domain has as many as it may have, `ENOMEM`.
+    pub(super) fn node(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+        domain.space.take_inode()?;
+        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
+    }
+
+    /// One that the previous kernel handed over, whatever the limit is.
+    pub(super) fn handed_over(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+        domain.space.count_inode();
+        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
+    }
+
+    fn counted(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+        let xattrs = SimpleXattrs::new(domain.xattrs.clone());
+        let node = KBox::<Node>::new_uninit(GFP_KERNEL_ACCOUNT)?;
+        let item = Self {
+            xattrs: KBox::pin_init(xattrs, GFP_KERNEL_ACCOUNT)?,
+            xattr_space: Atomic::new(0),
+            acl_space: Atomic::new(0),
+            links: Atomic::new(0),
+            domain,
+            kind,
+            attr: Attr::new(),
+            walk: Atomic::new(0),
+            number: Atomic::new(0),
+        };
+
+        item.domain.inodes.add(1, Relaxed);
+        Ok(KBox::write(node, Node::Data(item)))
+    }
+
+    /// Counts a further name.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the domain has as many entries as it may have.
+    pub(super) fn take_link(&self) -> Result {
+        self.domain.space.take_inode()?;
+        self.links.add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Counts a further name that the previous kernel handed over, whatever the limit is.
+    pub(super) fn count_link(&self) {
+        self.domain.space.count_inode();
+        self.links.add(1, Relaxed);
+    }
+
+    /// Gives a further name up.
+    pub(super) fn give_link(&self) {
+        self.links.add(-1, Relaxed);
+        self.domain.space.give_inode();
+    }
+
+    pub(crate) fn xattrs(&self) -> &SimpleXattrs {
+        &self.xattrs
+    }
+
+    /// Adds an extended attribute that the previous kernel handed over.
+    pub(super) fn add_xattr(&self, name: &[u8], value: &[u8]) -> Result {
+        let mut buf = KVVec::with_capacity(name.len() + 1, GFP_KERNEL)?;
+
+        buf.extend_from_slice(name, GFP_KERNEL)?;
+        buf.push(0, GFP_KERNEL)?;
+        let name = CStr::from_bytes_with_nul(&buf).map_err(|_| EIO)?;
+        let space = simple_xattr_space(name, value.len()) as u64;
+
+        self.xattrs.add(name, value)?;
+        self.domain.space.count_ispace(space);
+        self.xattr_space.add(space, Relaxed);
+        Ok(())
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.domain.inodes.add(-1, Relaxed);
+        self.domain
+            .space
+            .give_ispace(self.xattr_space.load(Relaxed) + self.acl_space.load(Relaxed));
+        // With names that are left if the superblock ends.
+        for _ in 0..=self.links.load(Relaxed) {
+            self.domain.space.give_inode();
+        }
+    }
+}
+
+/// The item of an inode of `data/`.
+///
+/// # Errors
+///
+/// `EIO` for any other inode, which has other operations than those of this file.
+pub(crate) fn item(inode: &Inode<KexecFs>) -> Result<&Item> {
+    match inode.data() {
+        Node::Data(item) => Ok(item),
+        _ => Err(EIO),
+    }
+}
+
+/// The contents of a regular file of `data/`.
+pub(crate) fn content(inode: &Inode<KexecFs>) -> Result<&Arc<Content>> {
+    match &item(inode)?.kind {
+        Kind::File(content) => Ok(content),
+        _ => Err(EIO),
+    }
+}
+
+/// The times of a file whose inner file has the times `inner`: its contents change there.
+pub(crate) fn times_of(inode: &Inode<KexecFs>, inner: &Times) -> Times {
+    let outer = inode.times();
+    let newer = (inner.ctime.sec, inner.ctime.nsec) > (outer.ctime.sec, outer.ctime.nsec);
+
+    Times {
+        atime: outer.atime,
+        mtime: inner.mtime,
+        ctime: if newer { inner.ctime } else { outer.ctime },
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The tree of a domain but for `data/`: its control files.
+
+pub(crate) mod command;
+pub(crate) mod text;
+
+mod fds;
+
+pub(crate) mod tree;
