@@ -28,9 +28,9 @@ typedef int (*liveupdate_incoming_fn)(const char *name, bool claimed, void *data
 #define LIVEUPDATE_ABORT	2
 
 /**
- * struct liveupdate_reboot_info - What the reboot notifiers are told.
- * @handover: The loaded kexec image carries KHO data. Without it the next
- *            kernel gets nothing of what is preserved: the image was loaded by
+ * struct liveupdate_reboot_info - The data of the reboot notifiers.
+ * @handover: The loaded kexec image carries KHO data. Without it nothing that is
+ *            preserved reaches the next kernel: the image was loaded by
  *            kexec_load() or while KHO was off.
  */
 struct liveupdate_reboot_info {
@@ -39,20 +39,20 @@ struct liveupdate_reboot_info {
 
 /**
  * struct liveupdate_session_owner - A user of sessions inside the kernel.
- * @prefix:   The beginning of the names of all its sessions. /dev/liveupdate
- *            refuses to create sessions whose name begins like this.
+ * @prefix:   The prefix of the names of all its sessions. /dev/liveupdate refuses to
+ *            create sessions of such names.
  * @incoming: Called once, when the sessions that the previous kernel handed over
  *            have been read and before /dev/liveupdate can retrieve any of them.
- *            This is where the owner claims its own.
+ *            The owner claims its sessions here.
  * @freeze_failed: Optional. Called when a file of one of its sessions could not be
  *            frozen for a kexec, with the name of the session, the token of the
- *            file and the error. Returns true to go on without the session, as
+ *            file and the error. Returns true to continue without the session, as
  *            after liveupdate_session_exclude(); else the kexec is refused.
  *            LUO's locks are held: it must not call back.
  * @list:     Private to LUO.
  *
- * All fields but @list are set by the owner. The structure must stay valid for
- * good, since there is no way to unregister.
+ * All fields but @list are set by the owner. The structure must stay valid for the
+ * lifetime of the kernel, since there is no way to unregister.
  */
 struct liveupdate_session_owner {
 	const char *prefix;

@@ -6,44 +6,45 @@
 /**
  * DOC: LUO Sessions inside the kernel
  *
- * /dev/liveupdate gives each session to the holder of a file descriptor. A
- * kernel subsystem that hands files over on its own, a file system for example,
- * uses the functions here instead. Both work on the same sessions, and a file
- * that is preserved through one is busy for the other.
+ * In /dev/liveupdate each session belongs to the holder of a file descriptor. A
+ * kernel subsystem that preserves files itself, a file system for example, uses
+ * the functions here instead. Both work on the same sessions, and a file that is
+ * preserved through one is busy for the other.
  *
  * Outgoing sessions:
  *
- *   liveupdate_session_create() makes a session, which lives until
- *   liveupdate_session_destroy(), or until the kexec. A file is brought into it
- *   in two steps: liveupdate_file_hold() waits for other users of the file and
- *   fixes what must not change any more, liveupdate_session_preserve() does the
- *   work and takes the hold over. liveupdate_session_unpreserve() takes one file
- *   back.
+ *   liveupdate_session_create() creates a session, which lives until
+ *   liveupdate_session_destroy(), or until the kexec. A file is preserved in two
+ *   steps: liveupdate_file_hold() waits for other users of the file and freezes
+ *   the properties that must not change any more, liveupdate_session_preserve()
+ *   preserves it, and the hold passes to the session.
+ *   liveupdate_session_unpreserve() unpreserves one file.
  *
  * Incoming sessions:
  *
- *   liveupdate_load() reads what the previous kernel handed over, unless someone
- *   has done it before. liveupdate_session_claim() makes one of these sessions the
- *   caller's own: nobody else can use it until liveupdate_session_unclaim(). Its
- *   files can be listed, retrieved, and finished one by one or all together. What
- *   has not been finished in the end is gone with the next kexec.
+ *   liveupdate_load() reads the sessions that the previous kernel handed over,
+ *   unless that is done. liveupdate_session_claim() claims one of them for the
+ *   caller: it has no other user until liveupdate_session_unclaim(). Its files can
+ *   be listed, retrieved, and finished one by one or all together. Files that are
+ *   neither finished nor carried are lost with the next kexec.
  *
  * Owners:
  *
- *   A user registers the beginning of its names during boot, with
+ *   A user registers the prefix of its names during boot, with
  *   liveupdate_register_session_owner(). Userspace cannot create sessions of such
- *   a name, and the owner is the first who can claim those that come in.
+ *   a name, and the owner is the first that can claim incoming ones.
  *
  * Reboot:
  *
- *   liveupdate_register_reboot_notifier() tells of a kexec before the sessions are
- *   serialized. From then on, and for good if all goes well, every function that
- *   changes a session fails with -EBUSY. None of them waits for the reboot.
+ *   liveupdate_register_reboot_notifier() registers a notifier that is called before
+ *   the sessions are serialized for a kexec. From then on, until the reboot is
+ *   aborted, every function that changes a session fails with -EBUSY. None of them
+ *   waits for the reboot.
  *
  * Locking:
  *
  *   The locks are those of "LUO Sessions", in this order, with that of the file
- *   as the last::
+ *   last::
  *
  *     luo_session_load_mutex
  *       luo_session_serialize_rwsem (read; tried, never waited for)
@@ -63,18 +64,18 @@
  *
  * Memory:
  *
- *   To preserve, to carry and to retrieve a file takes memory by its size. Where there
- *   is none these fail with -ENOMEM and leave the OOM killer alone. Nor do they wait
- *   for the limits of the caller's cgroup, for which a caller that holds locks of its
- *   own should wait as little: see mem_cgroup_enter_nowait(). It wants to do so, too,
- *   with what it allocates around them: see memalloc_mayfail_save().
+ *   Preserving, carrying and retrieving a file takes memory by its size. If there is
+ *   none these fail with -ENOMEM and do not invoke the OOM killer. Nor do they wait for
+ *   the limits of the caller's cgroup; a caller that holds locks of its own should not
+ *   do so either: see mem_cgroup_enter_nowait(). For its own allocations around these
+ *   calls see memalloc_mayfail_save(), too.
  *
  * Lifetime:
  *
  *   A session has one user at a time, whose calls with this session must not
  *   overlap with one that frees it: liveupdate_session_destroy() and
- *   liveupdate_session_finish(). All other calls may be made in parallel. Sessions
- *   from here have no file: closing /dev/liveupdate never touches them.
+ *   liveupdate_session_finish(). All other calls may be made in parallel. These
+ *   sessions have no file: closing /dev/liveupdate never affects them.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -97,12 +98,12 @@
 #include "luo_internal.h"
 
 /*
- * Complete before userspace runs: luo_register_rwlock is for those who add to it,
- * nobody who reads it needs a lock.
+ * Complete before userspace runs: additions take luo_register_rwlock, readers need
+ * no lock.
  */
 static LIST_HEAD(luo_session_owners);
 
-/* For users, a session is a pointer to something that they cannot look into */
+/* For its users a session is an opaque pointer */
 static struct luo_session *luo_session_from_user(struct liveupdate_session *s)
 {
 	struct luo_session *session = (struct luo_session *)s;
@@ -118,7 +119,7 @@ static struct liveupdate_session *luo_session_to_user(struct luo_session *sessio
 }
 
 /**
- * liveupdate_session_create - Make an outgoing session.
+ * liveupdate_session_create - Create an outgoing session.
  * @name: Its name, unique among the outgoing sessions; shorter than
  *        %LIVEUPDATE_SESSION_NAME_LENGTH. The prefix of an owner is not refused
  *        here.
@@ -189,14 +190,14 @@ int liveupdate_session_destroy(struct liveupdate_session *s)
 }
 
 /**
- * liveupdate_session_exclude - Hand a session over to be released, or for its files.
+ * liveupdate_session_exclude - Exclude the files of a session from the kexec.
  * @s:       The outgoing session.
- * @exclude: Whether its files are left behind.
+ * @exclude: Whether its files are excluded, or included again.
  *
- * For an owner that goes on without a session in a reboot that has begun: to
- * destroy it would lose the files if the kexec fails after all. The files are not
- * frozen. What they are made of reaches the next kernel all the same, where the
- * owner has to finish the session.
+ * For an owner that continues without a session in a reboot that has begun:
+ * destroying it would lose the files if the kexec fails later. The files are not
+ * frozen. Their memory is handed over to the next kernel all the same, where the
+ * owner has to finish the session to free it.
  *
  * Context: May sleep.
  */
@@ -213,10 +214,10 @@ void liveupdate_session_exclude(struct liveupdate_session *s, bool exclude)
  * @s:          The outgoing session.
  * @file:       The file; held by the caller with liveupdate_file_hold().
  * @token:      A number for it, unique in the session.
- * @compatible: If not NULL, where to put what the handler calls this type of file.
+ * @compatible: If not NULL, where to put the handler's name for this type of file.
  *
- * On success the session has its own reference of @file, and the hold. On failure
- * the hold is still the caller's, to try again or to call
+ * On success the session has its own reference to @file, and the hold. On failure
+ * the hold remains with the caller, which can try again or call
  * liveupdate_file_unhold().
  *
  * Context: May sleep, for as long as the handler needs for a file of that size.
@@ -256,11 +257,11 @@ int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
 }
 
 /**
- * liveupdate_session_unpreserve - Take one file back.
+ * liveupdate_session_unpreserve - Unpreserve one file.
  * @s:     The outgoing session.
  * @token: The token of the file.
  *
- * The file is let go, too.
+ * The hold of the file ends, too.
  *
  * Context: May sleep, but waits for no user of the file.
  * Return: 0 on success. Returns a negative errno on failure:
@@ -283,7 +284,7 @@ int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token)
 }
 
 /**
- * liveupdate_session_claim - Take over an incoming session.
+ * liveupdate_session_claim - Claim an incoming session.
  * @name: Its name.
  *
  * Context: May sleep. There are no incoming sessions before liveupdate_load().
@@ -327,10 +328,10 @@ struct liveupdate_session *liveupdate_session_claim(const char *name)
 }
 
 /**
- * liveupdate_session_unclaim - Give an incoming session back as it is.
- * @s: The session; from now on, not the caller's.
+ * liveupdate_session_unclaim - Give up the claim of an incoming session.
+ * @s: The session, which the caller must not use any more.
  *
- * Files that were retrieved stay so: who claims the session next gets the same
+ * Files that were retrieved stay so: the next claimer of the session gets the same
  * struct file.
  *
  * Context: May sleep.
@@ -344,23 +345,23 @@ void liveupdate_session_unclaim(struct liveupdate_session *s)
 }
 
 /**
- * liveupdate_session_retrieve - Get a file that was handed over.
+ * liveupdate_session_retrieve - Retrieve a file that was handed over.
  * @s:     The incoming session, claimed by the caller.
  * @token: The token of the file.
  * @cancel: If not NULL, a flag that ends the call, with -EBUSY, once it is true.
  * @filep: Where to put the file, with a reference for the caller.
  *
- * A second call gives one more reference of the same file, until it is finished.
- * The session has a reference of its own meanwhile.
+ * Until the file is finished, a second call gives one more reference to the same
+ * file. The session has a reference of its own meanwhile.
  *
- * What the file needs is charged to the caller, who waits for the memory.high of
- * his cgroup afterwards, and the handler may bind it to the calling process.
+ * The memory for the file is charged to the cgroup of the caller, which waits for its
+ * memory.high afterwards. The handler may bind the file to the calling process.
  *
  * Context: May sleep, for as long as the handler needs for a file of that size.
  * Return: 0 on success. Returns a negative errno on failure:
  *         -ENOENT if there is no such file.
  *         -EBUSY in a reboot, or if it was cancelled.
- *         Other errors come from the handler. It tells LUO which of them are
+ *         Other errors come from the handler, which tells LUO which of them are
  *         final; memfd can be tried again after each but -EIO and -EOPNOTSUPP.
  */
 int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
@@ -386,7 +387,7 @@ int liveupdate_session_retrieve(struct liveupdate_session *s, u64 token,
  * @token: The token of the file.
  *
  * If the file was retrieved LUO drops its reference, and the file is an ordinary
- * one again. Otherwise what was handed over is discarded.
+ * one again. Otherwise its data is discarded.
  *
  * Context: May sleep.
  * Return: 0 on success. Returns a negative errno on failure:
@@ -409,24 +410,24 @@ int liveupdate_session_finish_file(struct liveupdate_session *s, u64 token)
 }
 
 /**
- * liveupdate_session_carry - Hand on a file that was not retrieved.
+ * liveupdate_session_carry - Carry a file that was not retrieved to the next kernel.
  * @in:    The incoming session, claimed by the caller.
  * @token: The token of the file, which it keeps.
  * @out:   The outgoing session.
  *
- * The next kernel gets the file as this one got it: nothing is retrieved, and
- * nobody is charged. Until liveupdate_session_unpreserve() takes it back it is in
- * both sessions, and all that can be done with it here fails with -EBUSY; so does
+ * The next kernel gets the file as this one got it: nothing is retrieved, and no
+ * cgroup is charged. Until liveupdate_session_unpreserve() the file is in both
+ * sessions, and all operations on it in @in fail with -EBUSY; so does
  * liveupdate_session_finish() of @in.
  *
  * Context: May sleep. Longer for larger files, but not as long as to retrieve them.
  * Return: 0 on success. Returns a negative errno on failure:
  *         -ENOENT if there is no such file.
  *         -EEXIST if the token is in use in @out.
- *         -EOPNOTSUPP if the handler cannot hand it on.
+ *         -EOPNOTSUPP if the handler cannot carry it.
  *         -EBUSY if the file was retrieved or is carried already, or in a reboot.
  *         -ENOSPC if the session is full.
- *         -EIO if what was handed over is broken.
+ *         -EIO if the data that was handed over is broken.
  *         -ENOMEM on memory allocation failure.
  */
 int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
@@ -444,7 +445,7 @@ int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
 		return err;
 
 	guard(mutex)(&session->mutex);
-	/* First the one that came in, then the one that goes out */
+	/* First the incoming session, then the outgoing one */
 	mutex_lock_nested(&to->mutex, SINGLE_DEPTH_NESTING);
 	err = luo_file_carry(&session->file_set, token, &to->file_set);
 	mutex_unlock(&to->mutex);
@@ -453,7 +454,7 @@ int liveupdate_session_carry(struct liveupdate_session *in, u64 token,
 }
 
 /**
- * liveupdate_session_finish - Release all of an incoming session, and free it.
+ * liveupdate_session_finish - Release all files of an incoming session, and free it.
  * @s: The incoming session, claimed by the caller.
  *
  * Context: May sleep.
@@ -484,11 +485,12 @@ int liveupdate_session_finish(struct liveupdate_session *s)
 /**
  * liveupdate_session_finish_but - Release some files of an incoming session.
  * @s:    The incoming session, claimed by the caller.
- * @keep: Says by its token whether a file stays; called once for each, before any goes.
+ * @keep: Returns for a token whether the file stays; called once for each file, before
+ *        any of them is finished.
  * @data: For @keep.
  *
- * What liveupdate_session_finish_file() does for one file, for all that @keep does
- * not keep together: if one of them cannot be finished, none is.
+ * Like liveupdate_session_finish_file(), but for all files for which @keep returns
+ * false: if one of them cannot be finished, none is.
  *
  * Context: May sleep. @keep is called under the mutex of the session and must not
  *          call a function with this session.
@@ -533,12 +535,12 @@ int liveupdate_session_for_each_file(struct liveupdate_session *s,
 /**
  * liveupdate_for_each_incoming - Walk through the incoming sessions.
  * @fn:   Called for each session in the order they were created, with its name and
- *        whether it is claimed just now, by whomever; a value other than 0 ends the
- *        walk.
+ *        whether it is claimed at the moment, here or through /dev/liveupdate; a value
+ *        other than 0 ends the walk.
  * @data: For @fn.
  *
  * Context: May sleep. @fn is called under the lock of the list of sessions and
- *          must not call a function that needs it: neither to claim, nor to finish.
+ *          must not call a function that needs it: neither claim nor finish.
  * Return: 0, or the value of @fn that ended the walk.
  */
 int liveupdate_for_each_incoming(liveupdate_incoming_fn fn, void *data)
@@ -558,10 +560,10 @@ int liveupdate_for_each_incoming(liveupdate_incoming_fn fn, void *data)
 }
 
 /**
- * liveupdate_load - Read what the previous kernel handed over, unless it is done.
+ * liveupdate_load - Read the incoming sessions, unless that is done.
  *
- * The first caller does it, whether here or by opening /dev/liveupdate, and calls
- * the owners. All others wait for it.
+ * The first caller, here or by opening /dev/liveupdate, reads them and calls the
+ * owners. All others wait for it.
  *
  * Context: May sleep. Not from the incoming() of an owner, and not before all
  *          handlers are registered, that is, before late_initcall is over.
@@ -582,7 +584,7 @@ int liveupdate_load(void)
 
 /**
  * liveupdate_register_session_owner - Reserve the names with a prefix.
- * @o: Describes the owner; stays registered for good.
+ * @o: Describes the owner; is never unregistered.
  *
  * Context: May sleep. Before late_initcall.
  * Return: 0 on success. Returns a negative errno on failure:
@@ -616,7 +618,7 @@ int liveupdate_register_session_owner(struct liveupdate_session_owner *o)
 	return 0;
 }
 
-/* Is this a name that only an owner may create? */
+/* Whether only an owner may create sessions of this name */
 bool luo_session_name_is_reserved(const char *name)
 {
 	struct liveupdate_session_owner *o;
@@ -629,7 +631,7 @@ bool luo_session_name_is_reserved(const char *name)
 	return false;
 }
 
-/* Lets the owners claim their sessions, before anybody else can */
+/* Lets the owners claim their sessions, before /dev/liveupdate can */
 void luo_session_owners_incoming(void)
 {
 	struct liveupdate_session_owner *o;
@@ -642,7 +644,7 @@ void luo_session_owners_incoming(void)
 	}
 }
 
-/* Whether the owner of a session that cannot be frozen goes on without it */
+/* Whether the owner of a session that cannot be frozen continues without it */
 bool luo_session_owner_goes_on(const char *name, u64 token, int err)
 {
 	struct liveupdate_session_owner *o;

@@ -60,7 +60,7 @@ __rust_helper void rust_helper_put_page(struct page *page)
 	put_page(page);
 }
 
-/* What do_mmap() asks of the file that is mapped, for the one that is in the end */
+/* The checks that do_mmap() makes of the mapped file, for its backing file */
 __rust_helper int rust_helper_memfd_check_seals_vma(struct file *file,
 						    struct vm_area_struct *vma)
 {
@@ -74,8 +74,8 @@ __rust_helper int rust_helper_memfd_check_seals_vma(struct file *file,
 }
 
 /*
- * Waits until a pipe has something in it, as splice_from_pipe_next() does, and
- * returns how much, or 0 if nothing will follow.
+ * Waits until a pipe is not empty, as splice_from_pipe_next() does, and returns the
+ * number of bytes in it, or 0 if it has no writer any more.
  */
 __rust_helper ssize_t rust_helper_pipe_wait_bytes(struct pipe_inode_info *pipe,
 						  bool nowait)
@@ -94,7 +94,7 @@ __rust_helper ssize_t rust_helper_pipe_wait_bytes(struct pipe_inode_info *pipe,
 	}
 	for (i = pipe->tail; i != pipe->head; i++)
 		bytes += pipe_buf(pipe, i)->len;
-	/* Empty buffers are no end: whoever reads the pipe drops them */
+	/* Empty buffers are not the end of the data: the reader of the pipe drops them */
 	if (!bytes && !pipe_is_empty(pipe))
 		bytes = 1;
 	pipe_unlock(pipe);

@@ -8,7 +8,7 @@ __rust_helper bool rust_helper_fileattr_has_fsx(const struct file_kattr *fa)
 	return fileattr_has_fsx(fa);
 }
 
-/* What setfl() does, without asking. */
+/* Clears O_APPEND as setfl() does, without its checks. */
 __rust_helper void rust_helper_file_clear_append(struct file *file)
 {
 	spin_lock(&file->f_lock);

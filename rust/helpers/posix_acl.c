@@ -8,8 +8,8 @@
 #include <linux/user_namespace.h>
 
 /*
- * Most of posix_acl.c is there with CONFIG_FS_POSIX_ACL only. Its functions
- * have other names here, as bindgen finds the declarations of theirs, too.
+ * Most of posix_acl.c is built with CONFIG_FS_POSIX_ACL only. The helpers have
+ * other names than its functions, as bindgen finds the declarations of those, too.
  */
 
 __rust_helper void rust_helper_cache_no_acl(struct inode *inode)
@@ -22,7 +22,7 @@ __rust_helper void rust_helper_posix_acl_release(struct posix_acl *acl)
 	posix_acl_release(acl);
 }
 
-/* How many bytes an ACL has */
+/* The size of an ACL in bytes */
 __rust_helper size_t rust_helper_posix_acl_size(const struct posix_acl *acl)
 {
 	return struct_size(acl, a_entries, acl->a_count);
@@ -58,7 +58,7 @@ __rust_helper void rust_helper_inode_cache_acl(struct inode *inode, int type,
 	set_cached_acl(inode, type, acl);
 }
 
-/* What an ACL, the reference to which is handed over, becomes by a chmod */
+/* The ACL after a chmod. Consumes the reference to @acl. */
 __rust_helper struct posix_acl *
 rust_helper_posix_acl_after_chmod(struct posix_acl *acl, umode_t mode)
 {
@@ -67,7 +67,7 @@ rust_helper_posix_acl_after_chmod(struct posix_acl *acl, umode_t mode)
 	return err ? ERR_PTR(err) : acl;
 }
 
-/* Whether an inode of that mode has such an access ACL */
+/* Whether the access ACL agrees with the mode, and has more than its three entries */
 __rust_helper bool rust_helper_posix_acl_extends(const struct posix_acl *acl,
 						 umode_t mode)
 {
@@ -91,7 +91,7 @@ rust_helper_posix_acl_from_init_xattr(const void *value, size_t size)
 	return ERR_PTR(err);
 }
 
-/* What is returned is freed by kfree() */
+/* The caller frees the returned buffer by kfree() */
 __rust_helper void *
 rust_helper_posix_acl_to_init_xattr(const struct posix_acl *acl, size_t *size)
 {

@@ -5,18 +5,18 @@
  *
  * kexecfs hands its domains over to the next kernel by the structures below.
  * The files of a domain are handed over by the Live Update Orchestrator (LUO),
- * in one LUO session for each domain. What is here is what LUO does not keep:
- * the domains' names, owners, modes and limits, the files' names, and the tree
+ * in one LUO session for each domain. These structures hold what LUO does not
+ * keep: the domains' names, owners, modes and limits, the files' names, and the tree
  * data/ with the contents of its small files. LUO's tokens connect the two.
  *
  * This interface is a contract. Any modification of the layout or the meaning
- * of what is defined here constitutes a breaking change and requires a greater
- * KEXECFS_ABI_MAJOR. What an older kernel may pass over without harm is no
+ * of these structures constitutes a breaking change and requires a greater
+ * KEXECFS_ABI_MAJOR. Data that an older kernel may skip without harm is no
  * breaking change: it is added as a new type of record, without
  * KEXECFS_RECORD_MUST_UNDERSTAND, and requires a greater KEXECFS_ABI_MINOR.
- * Existing structures do not grow, but for those that say so.
+ * Existing structures do not grow, except those whose description says so.
  *
- * Where it all lies::
+ * How the structures refer to each other::
  *
  *   KHO subtree "kexecfs"
  *     |
@@ -32,8 +32,8 @@
  *   a stream of records, len bytes
  *
  * The root is the beginning of a page of its own, which is preserved as a folio
- * of order 0. The index is the beginning of a preserved vmalloc area. What
- * follows them there is zero.
+ * of order 0. The index is the beginning of a preserved vmalloc area. The rest of
+ * both is zero.
  *
  * The stream is the beginning of a preserved vmalloc area. Its records follow
  * each other without gaps. Each is a struct kexecfs_record, its payload, and
@@ -63,17 +63,16 @@
  * Numbers have the byte order of the machine; KHO hands nothing to a machine of
  * another one. Physical addresses are those of the first byte. The members are
  * naturally aligned without any padding, and lie in memory at least as aligned
- * as that, so that they can be read in place. What is called reserved, and each
- * bit of a flags member that has no name here, is written as zero, and a reader
- * ignores it.
+ * as that, so that they can be read in place. Reserved members, and each bit of a
+ * flags member that has no name here, are written as zero, and a reader ignores
+ * them.
  *
  * Rules for readers. The writer was another kernel, of another version perhaps,
- * and nothing it wrote is believed without a check:
+ * and the reader checks all that it wrote:
  *
  *   - A root with another magic or another major version is not read at all, nor
- *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel was
- *     left without having committed to the handover. A greater minor version
- *     is read.
+ *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel did not
+ *     commit to the handover. A greater minor version is read.
  *   - A physical address is only followed if KHO says that a block of just this
  *     order is preserved there and was not restored yet. This also keeps two
  *     domains from having the same memory.
@@ -82,7 +81,8 @@
  *   - A stream that breaks any other rule given here makes its domain unreadable,
  *     and no other.
  *   - Of two domains with the same name neither is readable.
- *   - A file that LUO handed over and that no record names is still the domain's.
+ *   - A file that LUO handed over and that no record names still belongs to the
+ *     domain.
  *     A record of a file that LUO did not hand over is dropped.
  */
 
@@ -96,10 +96,10 @@
 /* The name of the KHO subtree that holds the struct kexecfs_root */
 #define KEXECFS_KHO_ENTRY_NAME		"kexecfs"
 
-/* The beginning of the names of all LUO sessions that belong to domains */
+/* The prefix of the names of all LUO sessions that belong to domains */
 #define KEXECFS_SESSION_PREFIX		"kexecfs:"
 
-/* The version of this ABI, see above for which part counts what */
+/* The version of this ABI, see above */
 #define KEXECFS_ABI_MAJOR		1
 #define KEXECFS_ABI_MINOR		4
 
@@ -122,18 +122,18 @@
 #define KEXECFS_INO_MIN			16
 #define KEXECFS_INO_MAX			0x7fffffffffffffffULL
 
-/* Records begin at multiples of so many bytes, counted from the stream's begin */
+/* The alignment of records in bytes, relative to the beginning of the stream */
 #define KEXECFS_RECORD_ALIGN		8
 
 /**
- * struct kexecfs_root - What the KHO subtree consists of.
+ * struct kexecfs_root - The contents of the KHO subtree.
  * @magic:    KEXECFS_ROOT_MAGIC.
  * @major:    KEXECFS_ABI_MAJOR of the writer.
  * @minor:    KEXECFS_ABI_MINOR of the writer.
  * @reserved: Zero.
  * @count:    The number of domains in @index.
  * @seal:     KEXECFS_SEAL_MAGIC once reboot(2) has committed to a kexec with all
- *            of the domains written, zero before and whenever a kexec failed. If
+ *            of the domains serialized, zero before and whenever a kexec failed. If
  *            it is zero nothing is handed over.
  * @index:    KHO's descriptor of the array of domains.
  */
@@ -153,8 +153,8 @@ static_assert(sizeof(struct kexecfs_root) == 48);
  * struct kexecfs_domain - Where the records of a domain are.
  * @len:    The length of the stream in bytes, a multiple of
  *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page. With
- *          KEXECFS_DOMAIN_LEFT_BEHIND the kexec has gone on without the domain: of
- *          what the stream says, only its LUO session is there, to be finished.
+ *          KEXECFS_DOMAIN_LEFT_BEHIND the domain was excluded from the kexec: of
+ *          the contents of the stream only its LUO session exists, to be finished.
  * @stream: KHO's descriptor of the area whose beginning is the stream.
  */
 struct kexecfs_domain {
@@ -192,7 +192,7 @@ static_assert(sizeof(struct kexecfs_domain) == 24);
  * struct kexecfs_record - The header of a record.
  * @len:   The length of the payload that follows, in bytes, without this header
  *         and without the zeroes after the payload.
- * @type:  What the payload is, a KEXECFS_RECORD_*.
+ * @type:  The type of the payload, a KEXECFS_RECORD_*.
  * @flags: See KEXECFS_RECORD_MUST_UNDERSTAND.
  */
 struct kexecfs_record {
@@ -214,7 +214,7 @@ static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
 #define KEXECFS_DOMAIN_PERSIST		0x2
 
 /**
- * struct kexecfs_domain_record - What a domain is.
+ * struct kexecfs_domain_record - The properties of a domain.
  * @uid:         The owner of its root, as a kuid: a number of the initial user
  *               namespace.
  * @gid:         The group of its root, as a kgid: likewise.
@@ -249,7 +249,7 @@ static_assert(sizeof(struct kexecfs_domain_record) == 24);
  * @token:    LUO's token for the file in the domain's session. No two records of
  *            a stream have the same.
  * @size:     The size of the file in bytes when it was preserved, 0 if it has
- *            none. It is what a listing shows until the file is retrieved.
+ *            none. A listing shows it until the file is retrieved.
  * @name_len: The length of the file's name in bytes, from 1 to KEXECFS_NAME_MAX.
  * @reserved: Zero.
  *
@@ -266,10 +266,10 @@ struct kexecfs_file_record {
 static_assert(sizeof(struct kexecfs_file_record) == 24);
 
 /**
- * struct kexecfs_limits_record - What a domain may hold.
- * @size:      How many bytes: 0 for what the reader takes by default, all bits set
+ * struct kexecfs_limits_record - The limits of a domain.
+ * @size:      The maximum in bytes: 0 for the default of the reader, all bits set
  *             for no limit.
- * @nr_inodes: How many entries data/ may have: likewise.
+ * @nr_inodes: The maximum number of entries of data/: likewise.
  */
 struct kexecfs_limits_record {
 	u64 size;
@@ -279,8 +279,8 @@ struct kexecfs_limits_record {
 static_assert(sizeof(struct kexecfs_limits_record) == 16);
 
 /**
- * struct kexecfs_waiting_record - How long nobody has finished the domain.
- * @seconds: Since it came from another kernel for the first time, over all kernels.
+ * struct kexecfs_waiting_record - How long the domain has waited to be finished.
+ * @seconds: Since it was handed over for the first time, over all kernels.
  */
 struct kexecfs_waiting_record {
 	u64 seconds;
@@ -289,12 +289,12 @@ struct kexecfs_waiting_record {
 static_assert(sizeof(struct kexecfs_waiting_record) == 8);
 
 /**
- * struct kexecfs_super_record - What the superblock of a domain is known by.
+ * struct kexecfs_super_record - The identity of the superblock of a domain.
  * @uuid:     Its UUID, which is not zero.
  * @next_ino: A number that is greater than that of each inode which data/ has or
  *            had, from KEXECFS_INO_MIN to KEXECFS_INO_MAX.
  *
- * A greater minor version may add members: what follows is ignored. Without this
+ * A greater minor version may add members: further bytes are ignored. Without this
  * record the domain gets a new UUID. Since minor version 4.
  */
 struct kexecfs_super_record {
@@ -329,10 +329,10 @@ static_assert(sizeof(struct kexecfs_super_record) == 24);
  * @rdev:       The device that a device node stands for, as new_encode_dev() has it.
  * @flags:      See KEXECFS_INODE_TOKEN.
  *
- * The contents of a regular file without a token follow, @size bytes. What a
- * symbolic link points at follows its record, from 1 to 4095 bytes without a zero.
- * After the record of a file with a token there may be @size bytes that say
- * nothing. Nothing follows any other.
+ * The contents of a regular file without a token follow, @size bytes. The target of
+ * a symbolic link follows its record, from 1 to 4095 bytes without a zero.
+ * After the record of a file with a token there may be @size bytes that are
+ * ignored. Nothing follows any other record.
  */
 struct kexecfs_inode_record {
 	u64 size;
@@ -398,14 +398,14 @@ static_assert(sizeof(struct kexecfs_xattr_record) == 8);
  * struct kexecfs_attr_record - Further attributes of an inode in data/.
  * @ino:        Its number, that of st_ino: at least KEXECFS_INO_MIN and below the
  *              next_ino of struct kexecfs_super_record. No other inode has the same.
- * @btime_sec:  The time of its making, in seconds since 1970.
+ * @btime_sec:  The time of its creation, in seconds since 1970.
  * @btime_nsec: Nanoseconds of that second, below 1,000,000,000.
  * @inode:      The number of the inode in the order of the records.
  * @generation: The generation of its number, which is part of file handles.
  * @flags:      Those of FS_IOC_GETFLAGS: FS_IMMUTABLE_FL, FS_APPEND_FL, FS_NODUMP_FL
  *              and FS_NOATIME_FL.
  *
- * A greater minor version may add members: what follows is ignored. An inode
+ * A greater minor version may add members: further bytes are ignored. An inode
  * without this record gets another number and the other attributes of a new inode.
  * Since minor version 4.
  */
