@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A model of data/: threads change one tree while it is prepared again and again, each with what has
-//! to be there by what its calls returned; what a prepare has written down is compared with that.
+//! A model of data/: threads change one tree while it is prepared again and again. Each keeps the state
+//! that follows from the results of its calls, and the records of each prepare are compared with it.
 
 mod calls;
 
@@ -191,7 +191,7 @@ impl Run<'_> {
         }
     }
 
-    /// Prepares, and compares what was written down with what the threads have.
+    /// Prepares, and compares the records with the models of the threads.
     fn prepare(&self, random: &mut Stream) -> Result<(), Failure> {
         fs::write(&self.state, "prepare")?;
         // They find out.
@@ -203,7 +203,7 @@ impl Run<'_> {
     }
 }
 
-/// Compares what has been written down with what has to be there.
+/// Compares the records with the models.
 fn compare(models: &[MutexGuard<'_, Model>], recorded: &Recorded) -> Result<(), Failure> {
     let mut pairs = BTreeMap::new();
     let mut numbers = BTreeSet::new();
@@ -258,9 +258,9 @@ fn listing(names: &BTreeMap<String, (u64, Inode)>) -> String {
 }
 
 /// `model DIR FILE SEED THREADS PREPARES CALLS`: THREADS threads make at least CALLS calls in the data/ of
-/// the domain at DIR, which is meanwhile prepared PREPARES times, and cancelled but for the last. What was
-/// written down is each time what the calls that succeeded have made. What is to be found in the next
-/// kernel is written to FILE.
+/// the domain at DIR, which is meanwhile prepared PREPARES times, and cancelled but for the last. Each
+/// time the records have to be the result of the calls that succeeded. The state that the next kernel must
+/// have is written to FILE.
 pub fn model(args: &Args<'_>) -> Outcome {
     let dir = args.text(0)?;
     let (seed, threads): (u64, usize) = (args.number(2)?, args.number(3)?);

@@ -263,7 +263,7 @@ fn bytes(args: &Args<'_>) -> Outcome {
     Ok(None)
 }
 
-/// `read FD [MAX]`: one read(2); prints what came.
+/// `read FD [MAX]`: one read(2); prints the data.
 fn read(args: &Args<'_>) -> Outcome {
     let max = if args.0.len() > 1 {
         args.number(1)?

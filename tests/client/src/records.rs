@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What kexecfs has written down of a domain that is prepared: the records of
+//! The records of a domain that is prepared, those of
 //! include/linux/kho/abi/kexecfs.h, as debugfs shows them on a kernel for tests.
 
 use crate::Failure;
@@ -53,7 +53,7 @@ fn number32(from: &[u8], at: usize) -> Result<u32, Failure> {
 }
 
 impl Recorded {
-    /// What is written down of the domain that is prepared.
+    /// The records of the domain that is prepared.
     pub fn read() -> Result<Self, Failure> {
         let stream = read_at_once(RECORDS)?;
         let mut all = Recorded::default();

@@ -112,7 +112,7 @@ impl Domain {
         )?;
         same("data", &list(&format!("{at}/data"))?, &names(&self.data))?;
         for (n, (name, contents)) in self.fds.iter().enumerate() {
-            // The others are handed on as they came.
+            // The others are carried unchanged.
             if n & 1 == 0 {
                 let fd = restore(&format!("{at}/fd_restore/{name}"))?;
 
@@ -288,7 +288,7 @@ fn restore(path: &str) -> Result<OwnedFd, Failure> {
         .parse()
         .map_err(|_| Failure::Wrong(format!("{path}: {text:?} is no number")))?;
 
-    // SAFETY: The kernel has just put it into the table, for whoever has read its number.
+    // SAFETY: The kernel has just put it into the table, for the process that has read its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

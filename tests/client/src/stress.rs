@@ -186,7 +186,7 @@ fn list(dir: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `hammer DIR OTHER THREADS MS|FILE`: THREADS threads preserve, take back, prepare, cancel, list and
+/// `hammer DIR OTHER THREADS MS|FILE`: THREADS threads preserve, unpreserve, prepare, cancel, list and
 /// read in the domain at DIR, and mount, use and unmount two more at OTHER, for MS milliseconds or
 /// until FILE exists.
 pub fn hammer(args: &Args<'_>) -> Outcome {
@@ -277,7 +277,7 @@ fn open_fail_nth() -> Result<File, Failure> {
         .open("/proc/thread-self/fail-nth")?)
 }
 
-/// Runs an operation with its `nth` allocation failing; also says whether it came so far.
+/// Runs an operation with its `nth` allocation failing; also says whether there was one.
 fn run_failing(
     nth_file: &File,
     nth: u32,

@@ -33,7 +33,7 @@ pub fn place(owned: OwnedFd, n: RawFd) -> Result<()> {
 
 /// Closes the number `n`.
 pub fn close(n: RawFd) -> Result<()> {
-    // SAFETY: as in place(): nobody owns `n`.
+    // SAFETY: as in place(): `n` has no owner.
     if unsafe { libc::close(n) } < 0 {
         return Err(last());
     }
@@ -145,7 +145,7 @@ impl MissingPage {
         Ok(MissingPage { uffd, addr })
     }
 
-    /// write(2) from the missing page; returns when somebody has supplied it.
+    /// write(2) from the missing page; returns when the page was supplied.
     pub fn write_from(&self, to: BorrowedFd<'_>) -> Result<usize> {
         use rustix::fd::AsRawFd;
         // SAFETY: the mapping stays for as long as `self`, and only the kernel reads it.
@@ -281,7 +281,7 @@ impl OpenListener {
         if n < 0 {
             return Err(Errno::BADF);
         }
-        // SAFETY: the kernel has just put the descriptor into the table for whoever reads this.
+        // SAFETY: the kernel has just put the descriptor into the table for the caller.
         Ok(unsafe { OwnedFd::from_raw_fd(n) })
     }
 
@@ -370,7 +370,7 @@ pub fn open_by_handle(at: BorrowedFd<'_>, handle: &[u8], flags: u32) -> Result<O
     if rc < 0 {
         return Err(last());
     }
-    // SAFETY: the call has returned a new descriptor, which nobody else owns.
+    // SAFETY: the call has returned a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(rc as RawFd) })
 }
 
@@ -384,7 +384,7 @@ pub fn fanotify(flags: u32, mask: u64, path: &str) -> Result<OwnedFd> {
     if rc < 0 {
         return Err(last());
     }
-    // SAFETY: the call has returned a new descriptor, which nobody else owns.
+    // SAFETY: the call has returned a new descriptor, which has no other owner.
     let group = unsafe { OwnedFd::from_raw_fd(rc as RawFd) };
     // SAFETY: the path is a string.
     let rc = unsafe {

@@ -123,7 +123,7 @@ macro_rules! must {
     };
 }
 
-/// A call of which nobody wants to know.
+/// A call whose result is not printed.
 macro_rules! quiet {
     ($nr:ident $(, $arg:expr)*) => {
         $crate::differ::lines::syscall($crate::differ::lines::nr::$nr, &[$($crate::differ::lines::Word::word(&$arg)),*]).unwrap_or(-1)

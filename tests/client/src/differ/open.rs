@@ -88,7 +88,7 @@ fn flags(lines: &mut Lines) {
     }
 }
 
-/// As somebody who isn't root.
+/// As a user other than root.
 fn modes(lines: &mut Lines) {
     for mode in [0o000, 0o400, 0o200, 0o600, 0o044, 0o022, 0o111, 0o777] {
         let name = std::ffi::CString::new(format!("m{mode:o}")).unwrap_or_default();
