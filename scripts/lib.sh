@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # shellcheck shell=bash
-# What every script here begins with: paths, messages, tools.
+# Every script here begins with this: paths, messages, tools.
 
 set -euo pipefail
 umask 022

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What files have beside the attributes of `stat`: a time of birth, flags, handles; and what their
+//! Attributes of files beside those of `stat`: a time of birth, flags, handles; and what their
 //! file system is known by.
 
 use crate::ops::Args;
@@ -101,7 +101,7 @@ fn uuid(path: &str) -> Result<String, Failure> {
     Ok(format!("{} {}", uuid[0], hex(&uuid[1..])))
 }
 
-/// `statx PATH`: what statx() tells of its birth and its flags.
+/// `statx PATH`: its time of birth and its flags, by statx().
 pub fn statx(args: &Args<'_>) -> Outcome {
     let mask = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let st = rustix::fs::statx(CWD, args.text(0)?, AtFlags::SYMLINK_NOFOLLOW, mask)?;
@@ -143,7 +143,7 @@ fn describe(top: &Path, path: &Path, out: &mut String) -> Result<(), Failure> {
         let mut entries: Vec<_> = fs::read_dir(path)?.collect::<Result<_, _>>()?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
-            // What a listing tells is what a stat does.
+            // A listing and a stat give the same.
             use std::os::unix::fs::{DirEntryExt, MetadataExt};
             if entry.ino() != fs::symlink_metadata(entry.path())?.ino() {
                 return Err(Failure::Wrong(format!("{:?}: d_ino differs", entry.path())));
@@ -177,7 +177,7 @@ pub fn handle(args: &Args<'_>) -> Outcome {
 }
 
 /// `open-handle FD MOUNT FILE [w]`: opens the file whose handle is in FILE, by a file of its mount;
-/// prints where it lies.
+/// prints its path.
 pub fn open_handle(args: &Args<'_>) -> Outcome {
     let text = fs::read_to_string(args.text(2)?)?;
     let Some(handle) = unhex(text.trim()) else {
@@ -207,7 +207,7 @@ const EVENTS: [(u64, &str); 6] = [
 ];
 const FAN_ONDIR: u64 = 0x4000_0000;
 
-/// `fanotify FD PATH`: a group in FD that is told of changes in the file system of PATH, by handles.
+/// `fanotify FD PATH`: a group in FD that watches the file system of PATH, by handles.
 pub fn fanotify(args: &Args<'_>) -> Outcome {
     let mask = EVENTS.iter().fold(FAN_ONDIR, |mask, (bit, _)| mask | bit);
     let group = sys::fanotify(FAN_REPORT_FID | FAN_NONBLOCK, mask, args.text(1)?)?;
@@ -215,7 +215,7 @@ pub fn fanotify(args: &Args<'_>) -> Outcome {
     Ok(None)
 }
 
-/// `fanotify-read FD PATH`: the events that wait in FD, and what their handles lead to.
+/// `fanotify-read FD PATH`: the events that wait in FD, and the files of their handles.
 pub fn fanotify_read(args: &Args<'_>) -> Outcome {
     let mut buf = vec![0u8; 1 << 16];
     let n = rustix::io::read(sys::fd(args.fd(0)?), &mut buf[..])?;

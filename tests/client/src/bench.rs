@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What file operations cost, in ticks of the processor's counter: instructions, if QEMU runs the guest
+//! The cost of file operations, in ticks of the processor's counter: instructions, if QEMU runs the guest
 //! with -icount shift=0.
 
 use crate::ops::Args;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What programs do with small files that the kernel makes.
+//! The ways in which programs read and write small files of the kernel.
 
 use crate::ops::Args;
 use crate::{quote, sys, unescape, Failure, Outcome};

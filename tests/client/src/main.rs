@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! kxclient: what a kexecfs test needs and a shell cannot do.
+//! kxclient: operations that a kexecfs test needs and a shell cannot do.
 //!
 //!     kxclient OP ARG... [+ OP ARG...]...
 //!
 //! runs its operations in order, in one process. Descriptors are numbers that the caller chooses, so
 //! `kxclient memfd 5 4096 + open 6 /kx/fd_preserve w + write 6 "5 ram"` is a whole test. Each
 //! operation prints one line, `OP ARG...: ok` or the errno's name; a failure does not stop the rest:
-//! what is right is for the golden output to say. An operation that begins with `@` prints nothing,
+//! the golden output has the right results. An operation that begins with `@` prints nothing,
 //! and its failure ends the program. `exec` and `run` take all words up to the next `+`,
 //! and hand a `++` on as `+`.
 
@@ -38,7 +38,7 @@ use std::process::exit;
 pub enum Failure {
     /// A system call failed.
     Errno(Errno),
-    /// It ran, and what it found is not right.
+    /// It ran, and its result is wrong.
     Wrong(String),
     /// The test is written wrongly.
     Usage(String),
@@ -69,7 +69,7 @@ pub fn usage<T>(why: impl Display) -> Result<T, Failure> {
     Err(Failure::Usage(format!("usage: {why}")))
 }
 
-/// What an operation prints after its own name: nothing for "ok".
+/// The output of an operation after its own name: nothing for "ok".
 pub type Outcome = Result<Option<String>, Failure>;
 
 pub fn errno_name(e: Errno) -> String {

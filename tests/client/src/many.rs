@@ -109,7 +109,7 @@ pub fn fill(args: &Args<'_>) -> Outcome {
     Ok(None)
 }
 
-/// `check FD SEED SIZE`: the file is what fill made.
+/// `check FD SEED SIZE`: the file has the contents that fill wrote.
 pub fn check(args: &Args<'_>) -> Outcome {
     compare_stream(sys::fd(args.fd(0)?), args.number(1)?, args.number(2)?)?;
     Ok(None)

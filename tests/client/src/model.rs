@@ -54,7 +54,7 @@ impl Inode {
         self.kind == Kind::Dir
     }
 
-    /// As a record of the same inode says it, without the contents of what LUO keeps.
+    /// As in the record of the same inode, without contents that LUO keeps.
     fn matches(&self, recorded: &RecordedInode) -> bool {
         let (format, rest) = match &self.kind {
             Kind::Dir => (libc::S_IFDIR, &[][..]),
@@ -74,7 +74,7 @@ impl Inode {
     }
 }
 
-/// What one thread has made, by path within data/.
+/// The files of one thread, by path within data/.
 #[derive(Default)]
 struct Model {
     names: BTreeMap<String, u64>,
@@ -373,7 +373,7 @@ fn scan(top: &Path, dir: &Path, names: &mut BTreeMap<String, (u64, Inode)>) -> R
     Ok(())
 }
 
-/// `model-check DIR FILE`: the data/ of the domain at DIR is what `model` wrote to FILE.
+/// `model-check DIR FILE`: the data/ of the domain at DIR has the state that `model` wrote to FILE.
 pub fn model_check(args: &Args<'_>) -> Outcome {
     let top = Path::new(args.text(0)?).join("data");
     let mut names = BTreeMap::new();

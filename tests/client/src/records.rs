@@ -14,7 +14,7 @@ const RECORD_XATTR: u16 = 7;
 const INODE_TOKEN: u32 = 1;
 const INODE_LEN: usize = 72;
 
-/// A record of an inode, with what follows it.
+/// A record of an inode, with the bytes after it.
 #[derive(Debug, Default)]
 pub struct RecordedInode {
     pub mode: u32,
@@ -118,7 +118,7 @@ impl Recorded {
         let Some((name, value)) = payload[8..].split_at_checked(name_len) else {
             return wrong("an attribute is too short");
         };
-        // What a security module has set is none of the model's.
+        // Attributes of security modules are not in the model.
         if !name.starts_with(b"user.") {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Random operations on many domains over many kexecs, and a model of what must be there.
+//! Random operations on many domains over many kexecs, and a model of their state.
 //!
 //! The model needs no memory from kernel to kernel: all of it follows from the seed, so it is made
 //! anew for the kernels that were before, and the operations of this kernel are done for real.
@@ -15,7 +15,7 @@ use std::fs::{create_dir_all, read_dir, read_to_string, remove_file, rename, Fil
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// What a file holds: a stream of so many bytes.
+/// The contents of a file: a stream of so many bytes.
 #[derive(Clone, Copy)]
 struct Contents {
     seed: u64,
@@ -30,7 +30,7 @@ impl Contents {
         }
     }
 
-    /// What it takes of the memory: its pages and what LUO keeps of them (some 13 KiB), or, for a
+    /// The memory for it: its pages and LUO's description of them (some 13 KiB), or, for a
     /// small file of `data/`, a record.
     fn held(&self, in_data: bool) -> u64 {
         if in_data && self.size <= 4096 {
@@ -41,7 +41,7 @@ impl Contents {
     }
 }
 
-/// What must be in a domain.
+/// The expected contents of a domain.
 #[derive(Default)]
 struct Domain {
     updated: bool,
@@ -134,7 +134,7 @@ impl Domain {
         Ok(())
     }
 
-    /// What happens in one kernel, up to its kexec; for real at a mount point.
+    /// The operations in one kernel, up to its kexec; executed if there is a mount point.
     fn go_on(&mut self, rng: &mut Stream, real: Option<&str>) -> Result<(), Failure> {
         self.prepared = false;
         if self.updated && !one_in(4, rng.next()) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a directory counts for its limit, beside what its files have and will have.
+//! The charge of a directory to its limit, compared with the present and the filled size of its files.
 
 use crate::many::Stream;
 use crate::ops::Args;
@@ -32,7 +32,7 @@ impl Sparse {
         self.whole_pages() + self.pages.range(self.whole_pages()..).count() as u64
     }
 
-    /// A random change. What fails for want of space has changed nothing.
+    /// A random change. One that fails for want of space has changed nothing.
     fn change(&mut self, random: &mut Stream, max: u64) -> Result<(), Errno> {
         let pos = random.next() % max;
         let len = 1 + random.next()

@@ -80,14 +80,14 @@ pub fn ask_tmpfile(args: &Args<'_>) -> Outcome {
     })
 }
 
-/// What may go wrong while everything happens at once.
+/// Errors that are expected while all operations run at once.
 const EXPECTED: [Errno; 8] = [
     Errno::BUSY,   // the state forbids it
     Errno::EXIST,  // another thread took the name
     Errno::NOENT,  // another thread took the file back
     Errno::STALE,  // released while open
     Errno::DQUOT,  // max_fds
-    Errno::INVAL,  // umount of what is not mounted any more
+    Errno::INVAL,  // umount of a domain that is not mounted any more
     Errno::NOTDIR, // the other domain is being mounted
     Errno::PERM,
 ];

@@ -301,7 +301,7 @@ pub fn ticks() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// What name_to_handle_at() and open_by_handle_at() take: struct file_handle with its bytes.
+/// The argument of name_to_handle_at() and open_by_handle_at(): struct file_handle with its bytes.
 #[repr(C)]
 struct FileHandle {
     bytes: u32,
@@ -374,7 +374,7 @@ pub fn open_by_handle(at: BorrowedFd<'_>, handle: &[u8], flags: u32) -> Result<O
     Ok(unsafe { OwnedFd::from_raw_fd(rc as RawFd) })
 }
 
-/// A group of fanotify that is told of the events `mask` in the file system of `path`.
+/// A group of fanotify that watches for the events `mask` in the file system of `path`.
 pub fn fanotify(flags: u32, mask: u64, path: &str) -> Result<OwnedFd> {
     use rustix::fd::{AsRawFd, FromRawFd};
     const FAN_MARK_ADD_FILESYSTEM: u32 = 0x101;

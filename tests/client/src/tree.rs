@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Trees of files: what a directory holds, to the last byte, and the calls that change it.
+//! Trees of files: the contents of a directory, to the last byte, and the calls that change it.
 
 use crate::many::{write_stream, Stream};
 use crate::ops::Args;

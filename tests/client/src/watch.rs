@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Being told of a change: poll(2) and inotify(7).
+//! Notification of changes: poll(2) and inotify(7).
 
 use crate::ops::{command, Args};
 use crate::{quote, Failure, Outcome};

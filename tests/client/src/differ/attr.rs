@@ -58,7 +58,7 @@ fn modes(lines: &mut Lines) {
             lines.note(format!("{name} {uid}:{gid}"), shape(HERE, path).as_str());
         }
     }
-    // What takes the set-id bits of a file.
+    // Calls that remove the set-id bits of a file.
     let caps = [0x0200_0000u32, 1, 0, 0, 0];
     for (what, act) in [
         ("write", 0),
@@ -571,7 +571,7 @@ fn acl(lines: &mut Lines) {
         .max(0) as usize;
         lines.note(format!("{on} is after chmod"), &buf[..got]);
     }
-    // What is made below a default ACL.
+    // Files that are created below a default ACL.
     for umask in [0o022, 0o077] {
         must!(SYS_umask, umask);
         must!(SYS_close, file(c"dir/file", b"x", O_RDONLY));
@@ -610,7 +610,7 @@ fn acl(lines: &mut Lines) {
             );
         }
     }
-    // What it lets others do.
+    // The permissions that it gives to others.
     must!(SYS_setgroups, 0, 0);
     must!(SYS_setresgid, 1003, 1003, 1003);
     must!(SYS_setresuid, 1001, 1001, 1001);

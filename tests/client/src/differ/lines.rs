@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! System calls by number, each with a line of what it answered.
+//! System calls by number, each with a line of its result.
 
 use crate::errno_name;
 use rustix::io::Errno;
@@ -71,14 +71,14 @@ impl<'a> Lines<'a> {
         let _ = writeln!(self.to, "{what}: {text}");
     }
 
-    /// A call of which only success or the errno is told. Returns -1 for an error.
+    /// A call of which only success or the errno is printed. Returns -1 for an error.
     pub fn call(&mut self, what: &str, nr: libc::c_long, args: &[usize]) -> i64 {
         let result = syscall(nr, args);
         self.answer(what, result.map(|_| "ok".into()));
         result.unwrap_or(-1)
     }
 
-    /// A call whose value is told as well.
+    /// A call whose value is printed as well.
     pub fn value(&mut self, what: &str, nr: libc::c_long, args: &[usize]) -> i64 {
         let result = syscall(nr, args);
         self.answer(what, result.map(|value| value.to_string()));
@@ -146,7 +146,7 @@ pub fn file(path: &CStr, bytes: &[u8], flags: i32) -> i64 {
     must!(SYS_openat, libc::AT_FDCWD, path, flags, 0)
 }
 
-/// What stat(2) says of a descriptor, or of a path with AT_FDCWD.
+/// The result of stat(2) for a descriptor, or for a path with AT_FDCWD.
 pub fn stat(fd: i64, path: &CStr) -> Option<libc::stat> {
     // SAFETY: plain numbers, for which zeroes are valid.
     let mut stat: libc::stat = unsafe { core::mem::zeroed() };

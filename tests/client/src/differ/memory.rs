@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Mappings, advice, and what becomes of them when a file shrinks.
+//! Mappings, advice, and their state when a file shrinks.
 
 use super::lines::{file, must, quiet, shape, sys, val, Lines};
 use super::Case;

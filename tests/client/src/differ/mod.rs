@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The same system calls in two directories, and what they did differently.
+//! The same system calls in two directories, and the differences of their results.
 //!
 //! Each case is a function that makes calls in the current directory, which is empty at first. It
 //! runs in a child process of its own, once in each of the two: one call may kill it. What a call

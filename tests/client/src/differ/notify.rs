@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What inotify and fanotify tell.
+//! The events of inotify and fanotify.
 
 use super::lines::{file, must, quiet, sys, val, Lines};
 use super::Case;

@@ -262,7 +262,7 @@ fn create(lines: &mut Lines) {
         }
     }
     must!(SYS_umask, 0o022);
-    // A directory whose set-group-ID bit hands its group on.
+    // A directory whose set-group-ID bit passes its group on.
     must!(SYS_mkdirat, AT_FDCWD, c"group", 0o755);
     must!(SYS_fchownat, AT_FDCWD, c"group", 0, 1001, 0);
     must!(SYS_fchmodat, AT_FDCWD, c"group", 0o2777);

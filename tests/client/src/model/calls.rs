@@ -123,7 +123,7 @@ impl Worker<'_> {
         }
     }
 
-    /// What a call that makes `path` has to return.
+    /// The expected result of a call that makes `path`.
     fn free(&self, path: &str) -> Result<(), Errno> {
         match self.model.get(path) {
             Some(_) => Err(Errno::EXIST),
