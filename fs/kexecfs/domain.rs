@@ -21,8 +21,9 @@ use crate::{
         Inside, //
     },
     handover::{
-        Arrived,
-        Records, //
+        IncomingDomain,
+        Records,
+        Tree, //
     },
     identity::Identity,
     prepare::{
@@ -30,7 +31,6 @@ use crate::{
         Large, //
     },
     space::Space,
-    tree::Tree,
     types::KexecFs,
     words::{
         failure::Failure,
@@ -290,30 +290,30 @@ impl Domain {
     /// A domain that the previous kernel handed over.
     ///
     /// Its session has to be [claimed](Self::claim).
-    pub(crate) fn updated(arrived: Arrived) -> Result<Arc<Self>> {
-        let session = match arrived.session {
+    pub(crate) fn updated(incoming: IncomingDomain) -> Result<Arc<Self>> {
+        let session = match incoming.session {
             Some(session) => session,
-            None => arrived.name.session()?,
+            None => incoming.name.session()?,
         };
         let mut restorable = RBTree::new();
 
-        for (name, file) in &arrived.files {
+        for (name, file) in &incoming.files {
             let entry = Entry::new(name.try_clone()?, file.token, file.size, None)?;
 
             restorable.try_create_and_insert(name.try_clone()?, entry, GFP_KERNEL_ACCOUNT)?;
         }
         let waiting = counted(&restorable);
         let domain = Self::with(
-            arrived.name,
+            incoming.name,
             session,
-            arrived.options,
-            arrived.identity.unwrap_or_else(Identity::new),
+            incoming.options,
+            incoming.identity.unwrap_or_else(Identity::new),
             restorable,
-            arrived.tree,
+            incoming.tree,
             Some(Came {
                 since: Instant::now(),
-                waited: arrived.waited,
-                bytes: arrived.len,
+                waited: incoming.waited,
+                bytes: incoming.len,
             }),
         )?;
 

@@ -28,7 +28,6 @@ mod space;
 mod watch;
 
 mod handover;
-mod tree;
 
 mod domain;
 mod timeout;

@@ -723,7 +723,7 @@ impl Domain {
     ) -> Result<Records, Failure> {
         let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
 
-        Records::new(|writer| {
+        Records::measured(|writer| {
             self.write_files(carried, writer)?;
             if let Some(tree) = self.tree() {
                 // Nobody mounted it: as it came.

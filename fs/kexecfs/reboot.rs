@@ -9,8 +9,8 @@ use crate::{
         Gate, //
     },
     handover::{
-        Records,
-        Root, //
+        OutgoingRoot,
+        Records, //
     },
     registry::{
         registry,
@@ -73,7 +73,7 @@ const LEAST_SHARE: Delta = Delta::from_millis(50);
 #[pin_data]
 pub(crate) struct Reboot {
     #[pin]
-    root: Mutex<Root>,
+    root: Mutex<OutgoingRoot>,
     /// In the order of the index.
     #[pin]
     domains: Mutex<KVVec<Rebooting>>,
@@ -92,7 +92,7 @@ struct Rebooting {
 pub(crate) fn start() -> Result {
     let reboot = Arc::pin_init(
         try_pin_init!(Reboot {
-            root <- new_mutex!(Root::add()?, "Reboot::root"),
+            root <- new_mutex!(OutgoingRoot::add()?, "Reboot::root"),
             domains <- new_mutex!(KVVec::new(), "Reboot::domains"),
         }? Error),
         GFP_KERNEL,

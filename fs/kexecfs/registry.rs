@@ -127,10 +127,10 @@ impl Registry {
     fn read(&self) -> Result {
         let read = handover::read(&mut |read| {
             let (name, domain) = match read {
-                Found::Domain(arrived) => {
-                    let name = arrived.name.try_clone()?;
+                Found::Domain(domain) => {
+                    let name = domain.name.try_clone()?;
 
-                    (name, Some(Domain::updated(arrived)?))
+                    (name, Some(Domain::updated(domain)?))
                 }
                 Found::LeftBehind(session) => {
                     pr_notice!("{session}: left behind by the previous kernel (errors=drop)\n");

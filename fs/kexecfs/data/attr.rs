@@ -9,7 +9,7 @@ use crate::{
         Kind, //
     },
     domain::Domain,
-    tree,
+    handover::IncomingAttr,
     types::KexecFs, //
 };
 use kernel::{
@@ -60,7 +60,7 @@ pub(super) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>
 /// Gives an inode that was handed over its number and its attributes.
 ///
 /// If the previous kernel knew none, they are those of a new one.
-pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, attr: Option<&tree::Attr>) -> Result {
+pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, attr: Option<&IncomingAttr>) -> Result {
     let Some(attr) = attr else {
         return init(new, None);
     };

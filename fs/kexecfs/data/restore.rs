@@ -22,14 +22,14 @@ use crate::{
         }, //
     },
     domain::Domain,
+    handover::{
+        IncomingInode,
+        IncomingKind,
+        Tree, //
+    },
     space::{
         bytes_of,
         bytes_of_link, //
-    },
-    tree::{
-        Inode as Recorded,
-        Kind as RecordedKind,
-        Tree, //
     },
     types::KexecFs,
     words::{
@@ -137,30 +137,30 @@ fn handed_over<'a>(
     number: u32,
 ) -> Result<NewInode<'a, KexecFs>> {
     let domain: Arc<Domain> = sb.info().into();
-    let recorded: Recorded<'_> = tree.inode(number).ok_or(EIO)?;
+    let recorded: IncomingInode<'_> = tree.inode(number).ok_or(EIO)?;
     let kind = match recorded.kind {
-        RecordedKind::Directory => Kind::Directory,
-        RecordedKind::Packed(contents) => Kind::File(Content::packed(domain.clone(), contents)?),
-        RecordedKind::Token(token) => {
+        IncomingKind::Directory => Kind::Directory,
+        IncomingKind::Packed(contents) => Kind::File(Content::packed(domain.clone(), contents)?),
+        IncomingKind::Token(token) => {
             Kind::File(Content::handed_over(domain.clone(), token, recorded.size)?)
         }
-        RecordedKind::Link(target) => Kind::Link {
+        IncomingKind::Link(target) => Kind::Link {
             _counted: Counted::new(domain.clone(), bytes_of_link(target)),
         },
-        RecordedKind::Special => Kind::Other,
+        IncomingKind::Special => Kind::Other,
     };
     let mut inode = NewInode::new(sb, recorded.mode, Item::handed_over(domain, kind)?)?;
 
     attr::restore(&mut inode, tree.attr(number).as_ref())?;
     inode.set_owner(recorded.uid, recorded.gid);
     match recorded.kind {
-        RecordedKind::Directory => inode.set_offset_dir::<Directory>()?,
-        RecordedKind::Packed(_) | RecordedKind::Token(_) => {
+        IncomingKind::Directory => inode.set_offset_dir::<Directory>()?,
+        IncomingKind::Packed(_) | IncomingKind::Token(_) => {
             inode.set_size(recorded.size.try_into()?);
             inode.set_bytes(bytes_of(recorded.size, 0).try_into()?);
             set_regular(&mut inode)?;
         }
-        RecordedKind::Link(target) => {
+        IncomingKind::Link(target) => {
             let mut buf = KVVec::new();
 
             buf.extend_from_slice(target, GFP_KERNEL_ACCOUNT)?;
@@ -170,7 +170,7 @@ fn handed_over<'a>(
                 CStr::from_bytes_with_nul(&buf).map_err(|_| EIO)?,
             )?;
         }
-        RecordedKind::Special => set_special(&mut inode, recorded.rdev)?,
+        IncomingKind::Special => set_special(&mut inode, recorded.rdev)?,
     }
     Ok(inode)
 }

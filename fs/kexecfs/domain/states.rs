@@ -178,7 +178,7 @@ impl Domain {
     pub(crate) fn left_behind_records(&self) -> Result<Records> {
         let options = self.options();
 
-        Records::new(|writer| {
+        Records::measured(|writer| {
             writer.domain(
                 &self.name,
                 Some(&self.session),

@@ -28,8 +28,8 @@ pub(crate) use self::none::*;
 mod real {
     use crate::{
         handover::{
-            is_readable,
-            stream, //
+            stream,
+            Reader, //
         },
         registry::registry,
         words::{
@@ -304,7 +304,11 @@ mod real {
             random.change(&mut damaged);
             let len = random.cut(damaged.len());
 
-            readable += u64::from(is_readable(damaged.get(..len).ok_or(EINVAL)?));
+            readable += u64::from(
+                Reader::new(damaged.get(..len).ok_or(EINVAL)?)
+                    .domain()
+                    .is_ok(),
+            );
         }
         pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
         Ok(())

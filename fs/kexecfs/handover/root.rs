@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The root, and the index of all domains.
+
+use super::{
+    reader::{
+        IncomingDomain,
+        Reader,
+        Unreadable, //
+    },
+    tree::Tree,
+    writer::page_buffer, //
+};
+use crate::{
+    test::knobs,
+    words::name::Name, //
+};
+use core::mem::offset_of;
+use kernel::{
+    kho::{
+        self,
+        abi::kexecfs as abi,
+        PreservedFolio,
+        PreservedVmalloc,
+        RestoredFolio,
+        RestoredVmalloc,
+        Subtree, //
+    },
+    page::{
+        page_align,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Our subtree in what this kernel hands over.
+pub(crate) struct OutgoingRoot {
+    subtree: Subtree,
+    /// The array that the subtree points at while it is sealed.
+    index: Option<PreservedVmalloc>,
+}
+
+impl OutgoingRoot {
+    /// Adds an empty subtree.
+    pub(crate) fn add() -> Result<Self> {
+        let mut root = Self {
+            subtree: Subtree::add(abi::ENTRY_NAME, PreservedFolio::new(PAGE_SIZE)?)?,
+            index: None,
+        };
+
+        root.write(0, None)?;
+        Ok(root)
+    }
+
+    /// Points the subtree at what `domains` hand over, which has to stay until
+    /// [`OutgoingRoot::unseal`].
+    pub(crate) fn seal(&mut self, domains: &[abi::Domain]) -> Result {
+        let mut index = page_buffer(core::mem::size_of_val(domains))?;
+
+        for (slot, domain) in index
+            .chunks_exact_mut(size_of::<abi::Domain>())
+            .zip(domains)
+        {
+            slot.copy_from_slice(domain.as_bytes());
+        }
+        knobs::damage_index(&mut index);
+        let index = PreservedVmalloc::new(index)?;
+
+        self.write(domains.len(), Some(&index))?;
+        self.index = Some(index);
+        Ok(())
+    }
+
+    /// Marks a domain as left behind, after all.
+    pub(crate) fn leave_behind(&mut self, number: usize) {
+        let at = number * size_of::<abi::Domain>();
+        let entry = self
+            .index
+            .as_mut()
+            .and_then(|index| abi::Domain::mut_from_prefix(index.get_mut(at..)?).ok());
+
+        if let Some((entry, _)) = entry {
+            entry.len |= abi::DOMAIN_LEFT_BEHIND;
+        }
+    }
+
+    /// Takes back what [`OutgoingRoot::seal`] did.
+    pub(crate) fn unseal(&mut self) -> Result {
+        self.write(0, None)?;
+        self.index = None;
+        Ok(())
+    }
+
+    fn write(&mut self, count: usize, index: Option<&PreservedVmalloc>) -> Result {
+        let (major, minor) = knobs::version();
+        let mut root = abi::Root {
+            magic: abi::ROOT_MAGIC,
+            major,
+            minor,
+            count: count.try_into()?,
+            seal: index.map_or(0, |_| abi::SEAL_MAGIC),
+            index: index.map(|index| index.descriptor()).unwrap_or_default(),
+            ..Default::default()
+        };
+
+        knobs::damage_root(&mut root);
+        root.write_to_prefix(&mut self.subtree).map_err(|_| EINVAL)
+    }
+}
+
+/// What there is of a domain that the previous kernel knew.
+pub(crate) enum Found {
+    Domain(IncomingDomain),
+    /// The kexec has gone on without it: what is left is the LUO session of this name.
+    LeftBehind(Name),
+    Unreadable(Unreadable),
+}
+
+/// Reads what the previous kernel handed over, and calls `each` for every domain.
+///
+/// The memory of it is freed.
+pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
+    let folio = match kho::retrieve_subtree(abi::ENTRY_NAME) {
+        Ok(folio) => folio,
+        Err(e) if e == ENOENT => return Ok(()),
+        Err(e) => {
+            pr_err!("the root of what was handed over can't be had: {e:?}\n");
+            return Err(e);
+        }
+    };
+    let Ok((root, _)) = abi::Root::ref_from_prefix(&folio) else {
+        pr_err!("the root of what was handed over is too short\n");
+        return Err(EIO);
+    };
+
+    if root.magic != abi::ROOT_MAGIC {
+        pr_err!(
+            "the root of what was handed over has no magic: {:#x}\n",
+            root.magic
+        );
+        return Err(EIO);
+    }
+    if root.major != abi::MAJOR {
+        pr_err!(
+            "what was handed over has version {}.{}, this kernel reads {}.x; \
+             its files are plain LUO sessions\n",
+            root.major,
+            root.minor,
+            abi::MAJOR
+        );
+        return Err(EIO);
+    }
+    match root.seal {
+        abi::SEAL_MAGIC => read_index(&folio, root, each),
+        0 => Ok(()),
+        seal => {
+            pr_err!("the root of what was handed over has no seal: {seal:#x}\n");
+            Err(EIO)
+        }
+    }
+}
+
+/// Reads the index that `root`, which lies in `folio`, tells of.
+fn read_index(
+    folio: &RestoredFolio,
+    root: &abi::Root,
+    each: &mut dyn FnMut(Found) -> Result,
+) -> Result {
+    let index = RestoredVmalloc::new(folio, offset_of!(abi::Root, index)).inspect_err(|e| {
+        pr_err!("the index of what was handed over can't be had: {e:?}\n");
+    })?;
+    let count = usize::try_from(root.count)?;
+
+    if count > index.len() / size_of::<abi::Domain>() {
+        pr_err!("the index of what was handed over is too short for {count} domains\n");
+        return Err(EIO);
+    }
+    for (number, entry) in index
+        .chunks_exact(size_of::<abi::Domain>())
+        .take(count)
+        .enumerate()
+    {
+        let at = number * size_of::<abi::Domain>();
+        let Ok((entry, _)) = abi::Domain::ref_from_prefix(entry) else {
+            return Err(EIO);
+        };
+
+        let is_left_behind = entry.len & abi::DOMAIN_LEFT_BEHIND != 0;
+
+        each(match read_domain(&index, at, entry) {
+            Ok(domain) if is_left_behind => Found::LeftBehind(match domain.session {
+                Some(session) => session,
+                None => domain.name.session()?,
+            }),
+            Ok(domain) => Found::Domain(domain),
+            Err(unreadable) => Found::Unreadable(unreadable),
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads the domain of `entry`, which lies `at` so many bytes in the index.
+fn read_domain(
+    index: &RestoredVmalloc,
+    at: usize,
+    entry: &abi::Domain,
+) -> Result<IncomingDomain, Unreadable> {
+    let unreadable = |why, error| Unreadable {
+        name: None,
+        why,
+        at: 0,
+        error,
+    };
+    let area = RestoredVmalloc::new(index, at + offset_of!(abi::Domain, stream))
+        .map_err(|e| unreadable("its memory can't be had", e))?;
+    let stream = usize::try_from(entry.len & !abi::DOMAIN_LEFT_BEHIND)
+        .ok()
+        .filter(|len| len % abi::RECORD_ALIGN == 0 && page_align(*len) == Some(area.len()))
+        .and_then(|len| area.get(..len))
+        .ok_or_else(|| unreadable("its stream has another length than its memory", EIO))?;
+
+    let len = stream.len();
+    let (mut domain, index) = Reader::new(stream).domain()?;
+
+    domain.len = len;
+    if !index.is_empty() {
+        let tree = Arc::new(Tree::new(area, len, index), GFP_KERNEL)
+            .map_err(|e| unreadable("no memory", e.into()))?;
+
+        domain.tree = Some(tree);
+    }
+    Ok(domain)
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The records of a domain, for the next kernel.
+
+use crate::{
+    test::knobs,
+    words::{
+        name::Name,
+        options::{
+            Errors,
+            Options, //
+        }, //
+    }, //
+};
+use kernel::{
+    kho::{
+        abi::kexecfs as abi,
+        PreservedVmalloc, //
+    },
+    page::page_align,
+    prelude::*,
+};
+
+/// How many bytes a record with a payload of `payload` bytes takes, its header and what fills it
+/// up included.
+///
+/// # Errors
+///
+/// `EOVERFLOW`.
+pub(crate) fn record_len(payload: usize) -> Result<usize> {
+    payload
+        .checked_next_multiple_of(abi::RECORD_ALIGN)
+        .and_then(|padded| padded.checked_add(size_of::<abi::Record>()))
+        .ok_or(EOVERFLOW)
+}
+
+/// A serialized domain, in memory that KHO preserves.
+pub(crate) struct Records {
+    stream: PreservedVmalloc,
+    len: usize,
+}
+
+impl Records {
+    /// Serializes a domain whose records take `len` bytes, as the caller has planned.
+    ///
+    /// `write` writes all of them, [`Writer::end`] included.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if `write` writes more or less than `len` bytes; `ENOMEM`; `EOVERFLOW`.
+    pub(crate) fn new(len: usize, write: impl FnOnce(&mut Writer<'_>) -> Result) -> Result<Self> {
+        let len = len.checked_add(unknown_len()?).ok_or(EOVERFLOW)?;
+
+        Self::preserve(fill(len, write)?, len)
+    }
+
+    /// Serializes a domain whose length is not known.
+    ///
+    /// `write` is called twice and has to do the same each time: first to measure, then to write.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it doesn't; `ENOMEM`; `EOVERFLOW`.
+    pub(crate) fn measured(write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<Self> {
+        let (buf, len) = stream(write)?;
+
+        Self::preserve(buf, len)
+    }
+
+    fn preserve(mut buf: VVec<u8>, len: usize) -> Result<Self> {
+        knobs::damage(buf.get_mut(..len).ok_or(EIO)?);
+        Ok(Self {
+            stream: PreservedVmalloc::new(buf)?,
+            len,
+        })
+    }
+
+    /// Changes the record of an inode of `data/` that [`Writer::inode`] has written at `at`.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there is none.
+    pub(crate) fn change_inode(
+        &mut self,
+        at: usize,
+        f: impl FnOnce(&mut abi::InodeRecord),
+    ) -> Result {
+        let (inode, _) = self
+            .stream
+            .get_mut(at..)
+            .and_then(|rest| abi::InodeRecord::mut_from_prefix(rest).ok())
+            .ok_or(EIO)?;
+
+        f(inode);
+        Ok(())
+    }
+
+    /// The entry for it in the index.
+    pub(crate) fn entry(&self) -> Result<abi::Domain> {
+        Ok(abi::Domain {
+            len: self.len.try_into()?,
+            stream: self.stream.descriptor(),
+        })
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.len
+    }
+
+    /// The stream, for tests.
+    #[cfg(CONFIG_KEXECFS_TEST)]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.stream.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Writes a stream, and returns it with its length. See [`Records::measured`].
+pub(crate) fn stream(
+    mut write: impl FnMut(&mut Writer<'_>) -> Result,
+) -> Result<(VVec<u8>, usize)> {
+    let mut writer = Writer::measuring();
+
+    write(&mut writer)?;
+    let len = writer.len;
+
+    Ok((fill(len, write)?, len))
+}
+
+/// Returns a buffer of whole pages, whose first `len` bytes are what `write` writes.
+fn fill(len: usize, write: impl FnOnce(&mut Writer<'_>) -> Result) -> Result<VVec<u8>> {
+    let mut buf = page_buffer(len)?;
+    let mut writer = Writer::writing(buf.get_mut(..len).ok_or(EIO)?);
+
+    write(&mut writer)?;
+    if writer.len != len {
+        return Err(EIO);
+    }
+    Ok(buf)
+}
+
+/// A zeroed buffer of whole pages, so that nothing stale is handed over.
+pub(super) fn page_buffer(len: usize) -> Result<VVec<u8>> {
+    let len = page_align(len.max(1)).ok_or(EOVERFLOW)?;
+
+    Ok(VVec::zeroed(len, GFP_KERNEL_ACCOUNT)?)
+}
+
+/// What a record of a type that no version has consists of.
+const UNKNOWN: &[u8] = b"of another version";
+
+/// How many bytes [`Writer::end`] writes for tests, which no plan knows of.
+fn unknown_len() -> Result<usize> {
+    match knobs::unknown_record() {
+        Some(_) => record_len(UNKNOWN.len()),
+        None => Ok(0),
+    }
+}
+
+/// Writes records, or measures how many bytes they take.
+pub(crate) struct Writer<'a> {
+    /// None if it only measures.
+    buf: Option<&'a mut [u8]>,
+    pub(super) len: usize,
+    pub(super) records: u32,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer that only measures.
+    fn measuring() -> Self {
+        Self {
+            buf: None,
+            len: 0,
+            records: 0,
+        }
+    }
+
+    fn writing(buf: &'a mut [u8]) -> Self {
+        Self {
+            buf: Some(buf),
+            len: 0,
+            records: 0,
+        }
+    }
+
+    /// How many bytes there are so far, if they are only measured.
+    pub(crate) fn counted(&self) -> Option<usize> {
+        match self.buf {
+            None => Some(self.len),
+            Some(_) => None,
+        }
+    }
+
+    /// Writes a domain with the given files: name, token, and size in bytes.
+    ///
+    /// `waiting` is for how many seconds nobody has finished it, if it was handed over.
+    pub(crate) fn domain<'n>(
+        &mut self,
+        name: &Name,
+        session: Option<&Name>,
+        options: &Options,
+        waiting: Option<u64>,
+        files: impl Iterator<Item = (&'n Name, u64, u64)>,
+    ) -> Result {
+        let name = name.as_bytes();
+        let session = session.map_or(&[][..], |session| session.as_bytes());
+        let mut flags = 0;
+
+        if options.errors == Errors::Drop {
+            flags |= abi::DOMAIN_DROP;
+        }
+        if options.persist {
+            flags |= abi::DOMAIN_PERSIST;
+        }
+        let domain = abi::DomainRecord {
+            uid: options.uid.val(),
+            gid: options.gid.val(),
+            mode: options.mode.into(),
+            max_fds: options.max_fds,
+            name_len: name.len().try_into()?,
+            session_len: session.len().try_into()?,
+            flags,
+        };
+
+        self.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), name, session])?;
+        for (name, token, size) in files {
+            let name = name.as_bytes();
+            let file = abi::FileRecord {
+                token,
+                size,
+                name_len: name.len().try_into()?,
+                ..Default::default()
+            };
+
+            self.record(abi::RECORD_FILE, &[file.as_bytes(), name])?;
+        }
+        if knobs::version().1 == 0 {
+            return Ok(());
+        }
+        let limits = abi::LimitsRecord {
+            size: options.size.to_record(),
+            nr_inodes: options.nr_inodes.to_record(),
+        };
+
+        self.record(abi::RECORD_LIMITS, &[limits.as_bytes()])?;
+        match waiting {
+            Some(seconds) => self.record_with(
+                abi::RECORD_WAITING,
+                0,
+                &[abi::WaitingRecord { seconds }.as_bytes()],
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what the superblock is known by.
+    pub(crate) fn super_block(&mut self, record: &abi::SuperRecord) -> Result {
+        self.since_minor(4, abi::RECORD_SUPER, record.as_bytes())
+    }
+
+    /// Writes an inode of `data/` with what follows it, and returns where the record lies.
+    pub(crate) fn inode(&mut self, inode: &abi::InodeRecord, rest: &[u8]) -> Result<usize> {
+        self.inode_with(inode, rest.len(), |buf| {
+            buf.copy_from_slice(rest);
+            Ok(())
+        })
+    }
+
+    /// Writes an inode of `data/`, lets `fill` write the `len` bytes that follow it, which are zero
+    /// until then, and returns where the record lies.
+    ///
+    /// `fill` isn't called if the record is only measured.
+    pub(crate) fn inode_with(
+        &mut self,
+        inode: &abi::InodeRecord,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result,
+    ) -> Result<usize> {
+        let payload = size_of_val(inode).checked_add(len).ok_or(EOVERFLOW)?;
+
+        self.header(abi::RECORD_INODE, abi::RECORD_MUST_UNDERSTAND, payload)?;
+        let at = self.len;
+
+        self.bytes(inode.as_bytes())?;
+        if let Some(buf) = self.take(len)? {
+            fill(buf)?;
+        }
+        self.finish()?;
+        Ok(at)
+    }
+
+    /// Writes a name in `data/`.
+    pub(crate) fn name(&mut self, parent: u32, inode: u32, name: &[u8]) -> Result {
+        let record = abi::NameRecord { parent, inode };
+
+        self.record(abi::RECORD_NAME, &[record.as_bytes(), name])
+    }
+
+    /// Writes an extended attribute of an inode in `data/`.
+    pub(crate) fn xattr(&mut self, inode: u32, name: &[u8], value: &[u8]) -> Result {
+        let record = abi::XattrRecord {
+            inode,
+            name_len: name.len().try_into()?,
+            ..Default::default()
+        };
+
+        self.record(abi::RECORD_XATTR, &[record.as_bytes(), name, value])
+    }
+
+    /// Writes further attributes of an inode in `data/`: an [`abi::AttrRecord`] and what a later
+    /// version has added to it.
+    pub(crate) fn attr(&mut self, record: &[u8]) -> Result {
+        self.since_minor(4, abi::RECORD_ATTR, record)
+    }
+
+    /// Writes a record that a reader may skip, unless it is to be read by an older version.
+    fn since_minor(&mut self, minor: u16, kind: u16, payload: &[u8]) -> Result {
+        if knobs::version().1 < minor {
+            return Ok(());
+        }
+        self.record_with(kind, 0, &[payload])
+    }
+
+    /// Writes the end.
+    pub(crate) fn end(&mut self) -> Result {
+        if let Some((kind, flags)) = knobs::unknown_record() {
+            self.record_with(kind, flags, &[UNKNOWN])?;
+        }
+        let end = abi::EndRecord {
+            count: self.records,
+            ..Default::default()
+        };
+
+        self.record(abi::RECORD_END, &[end.as_bytes()])
+    }
+
+    /// Writes a record that every reader has to understand.
+    pub(crate) fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
+        self.record_with(kind, abi::RECORD_MUST_UNDERSTAND, parts)
+    }
+
+    /// Writes a record.
+    pub(crate) fn record_with(&mut self, kind: u16, flags: u16, parts: &[&[u8]]) -> Result {
+        self.header(kind, flags, parts.iter().map(|part| part.len()).sum())?;
+        for part in parts {
+            self.bytes(part)?;
+        }
+        self.finish()
+    }
+
+    /// Begins a record with a payload of `len` bytes.
+    fn header(&mut self, kind: u16, flags: u16, len: usize) -> Result {
+        let header = abi::Record {
+            len: len.try_into()?,
+            kind,
+            flags,
+        };
+
+        self.bytes(header.as_bytes())
+    }
+
+    /// Ends a record. What fills it up is zero already.
+    fn finish(&mut self) -> Result {
+        self.len = self
+            .len
+            .checked_next_multiple_of(abi::RECORD_ALIGN)
+            .ok_or(EOVERFLOW)?;
+        self.records = self.records.checked_add(1).ok_or(EOVERFLOW)?;
+        Ok(())
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> Result {
+        if let Some(buf) = self.take(bytes.len())? {
+            buf.copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    /// The next `len` bytes of the buffer, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if they are more than was planned.
+    fn take(&mut self, len: usize) -> Result<Option<&mut [u8]>> {
+        let start = self.len;
+        let end = start.checked_add(len).ok_or(EOVERFLOW)?;
+
+        self.len = end;
+        match &mut self.buf {
+            Some(buf) => buf.get_mut(start..end).ok_or(EIO).map(Some),
+            None => Ok(None),
+        }
+    }
+}
