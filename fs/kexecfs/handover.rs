@@ -7,6 +7,8 @@
 //!
 //! Each of the files below imports only those before it.
 
+mod hooks;
+
 mod writer;
 
 mod tree;
@@ -36,6 +38,7 @@ pub(crate) use self::{
 
 #[cfg(CONFIG_KEXECFS_TEST)]
 pub(crate) use self::{
+    hooks::Hooks,
     reader::Reader,
     writer::stream, //
 };

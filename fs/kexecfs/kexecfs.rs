@@ -9,7 +9,7 @@
 //! files, `attr.rs` and `identity.rs` what else its inodes have and are known by; `prepare.rs`
 //! makes a domain ready for the kexec, with what `walk.rs` finds in `data/`.
 //! `control.rs` is the machine-wide view.
-//! `knobs.rs`, `liar.rs` and `test_files.c` are for tests.
+//! `test/` is for tests.
 //! `registry.rs` knows all domains, `reboot.rs` deals with reboots, `handover.rs` writes them down
 //! for the next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and
 //! `options.rs` are the words that a user writes.
@@ -45,6 +45,7 @@ mod control;
 #[path = "super.rs"]
 mod sb;
 
+#[cfg(CONFIG_KEXECFS_TEST)]
 mod test;
 
 use kernel::{
@@ -70,8 +71,6 @@ struct KexecFsModule {
     _registration: Option<Registration<types::KexecFs>>,
     _control: Option<Registration<types::KexecFsCtl>>,
     _mount_point: Option<SysfsMountPoint>,
-    #[cfg(CONFIG_KEXECFS_TEST)]
-    _liar: Option<Registration<test::liar::Liar>>,
 }
 
 impl kernel::Module for KexecFsModule {
@@ -90,22 +89,21 @@ impl kernel::Module for KexecFsModule {
                 _registration: None,
                 _control: None,
                 _mount_point: None,
-                #[cfg(CONFIG_KEXECFS_TEST)]
-                _liar: None,
             });
         }
-        test::knobs::start()?;
         gate::start()?;
         watch::start()?;
         registry::Registry::start()?;
         reboot::start()?;
-        Ok(Self {
+        let module = Self {
             // Last: a mount can follow at once.
             _registration: Some(types::KEXECFS.register()?),
             _control: Some(types::KEXECFSCTL.register()?),
             _mount_point: Some(SysfsMountPoint::new(c"kexecfs")?),
-            #[cfg(CONFIG_KEXECFS_TEST)]
-            _liar: Some(test::liar::LIAR.register()?),
-        })
+        };
+
+        #[cfg(CONFIG_KEXECFS_TEST)]
+        test::start();
+        Ok(module)
     }
 }

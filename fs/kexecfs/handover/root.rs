@@ -3,6 +3,7 @@
 //! The root, and the index of all domains.
 
 use super::{
+    hooks::hooks,
     reader::{
         IncomingDomain,
         Reader,
@@ -11,10 +12,7 @@ use super::{
     tree::Tree,
     writer::page_buffer, //
 };
-use crate::{
-    test::knobs,
-    words::name::Name, //
-};
+use crate::words::name::Name;
 use core::mem::offset_of;
 use kernel::{
     kho::{
@@ -64,7 +62,7 @@ impl OutgoingRoot {
         {
             slot.copy_from_slice(domain.as_bytes());
         }
-        knobs::damage_index(&mut index);
+        (hooks().index)(&mut index);
         let index = PreservedVmalloc::new(index)?;
 
         self.write(domains.len(), Some(&index))?;
@@ -93,7 +91,7 @@ impl OutgoingRoot {
     }
 
     fn write(&mut self, count: usize, index: Option<&PreservedVmalloc>) -> Result {
-        let (major, minor) = knobs::version();
+        let (major, minor) = (hooks().version)();
         let mut root = abi::Root {
             magic: abi::ROOT_MAGIC,
             major,
@@ -104,7 +102,7 @@ impl OutgoingRoot {
             ..Default::default()
         };
 
-        knobs::damage_root(&mut root);
+        (hooks().root)(&mut root);
         root.write_to_prefix(&mut self.subtree).map_err(|_| EINVAL)
     }
 }

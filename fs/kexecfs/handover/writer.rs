@@ -2,14 +2,12 @@
 
 //! The records of a domain, for the next kernel.
 
-use crate::{
-    test::knobs,
-    words::{
-        name::Name,
-        options::{
-            Errors,
-            Options, //
-        }, //
+use super::hooks::hooks;
+use crate::words::{
+    name::Name,
+    options::{
+        Errors,
+        Options, //
     }, //
 };
 use kernel::{
@@ -68,7 +66,7 @@ impl Records {
     }
 
     fn preserve(mut buf: VVec<u8>, len: usize) -> Result<Self> {
-        knobs::damage(buf.get_mut(..len).ok_or(EIO)?);
+        (hooks().stream)(buf.get_mut(..len).ok_or(EIO)?);
         Ok(Self {
             stream: PreservedVmalloc::new(buf)?,
             len,
@@ -151,7 +149,7 @@ const UNKNOWN: &[u8] = b"of another version";
 
 /// How many bytes [`Writer::end`] writes for tests, which no plan knows of.
 fn unknown_len() -> Result<usize> {
-    match knobs::unknown_record() {
+    match (hooks().unknown_record)() {
         Some(_) => record_len(UNKNOWN.len()),
         None => Ok(0),
     }
@@ -234,7 +232,7 @@ impl<'a> Writer<'a> {
 
             self.record(abi::RECORD_FILE, &[file.as_bytes(), name])?;
         }
-        if knobs::version().1 == 0 {
+        if (hooks().version)().1 == 0 {
             return Ok(());
         }
         let limits = abi::LimitsRecord {
@@ -315,7 +313,7 @@ impl<'a> Writer<'a> {
 
     /// Writes a record that a reader may skip, unless it is to be read by an older version.
     fn since_minor(&mut self, minor: u16, kind: u16, payload: &[u8]) -> Result {
-        if knobs::version().1 < minor {
+        if (hooks().version)().1 < minor {
             return Ok(());
         }
         self.record_with(kind, 0, &[payload])
@@ -323,7 +321,7 @@ impl<'a> Writer<'a> {
 
     /// Writes the end.
     pub(crate) fn end(&mut self) -> Result {
-        if let Some((kind, flags)) = knobs::unknown_record() {
+        if let Some((kind, flags)) = (hooks().unknown_record)() {
             self.record_with(kind, flags, &[UNKNOWN])?;
         }
         let end = abi::EndRecord {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Knobs for the tests, in `debugfs/kexecfs_test`: records as another version of kexecfs would hand
-//! them over, damaged ones, and a mutator for the reader.
+//! them over, damaged ones, and a mutator for the reader. They are the other end of the hooks in
+//! `handover/hooks.rs`.
 //!
 //! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting,
 //! and none before 4 had records of the superblock and of attributes.
@@ -15,536 +16,393 @@
 //! read is in the log. `records` is what is written down of the first domain that is prepared.
 //! Writing anything to `wait_inside` makes each domain do for lockdep what O_TMPFILE once did: wait
 //! for the end of a prepare inside the gate that prepare shuts.
-//!
-//! All of `test_files.c` is in the same folder.
 
-#[cfg(CONFIG_KEXECFS_TEST)]
-pub(crate) use self::real::*;
-
-#[cfg(not(CONFIG_KEXECFS_TEST))]
-pub(crate) use self::none::*;
-
-#[cfg(CONFIG_KEXECFS_TEST)]
-mod real {
-    use crate::{
-        handover::{
-            stream,
-            Reader, //
+use super::mutator::Random;
+use crate::{
+    handover::{
+        stream,
+        Hooks,
+        Reader, //
+    },
+    registry::registry,
+    words::{
+        name::Name,
+        options::Options, //
+    }, //
+};
+use kernel::{
+    debugfs::{
+        BinaryWriter,
+        Dir,
+        File, //
+    },
+    fs::file::Offset,
+    kho::{
+        abi::{
+            kexecfs as abi,
+            Vmalloc, //
         },
-        registry::registry,
-        words::{
-            name::Name,
-            options::Options, //
-        }, //
-    };
-    use kernel::{
-        debugfs::{
-            BinaryWriter,
-            Dir,
-            File, //
+        PreservedFolio, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
         },
-        fs::file::Offset,
-        kho::{
-            abi::{
-                kexecfs as abi,
-                Vmalloc, //
-            },
-            PreservedFolio, //
-        },
-        page::PAGE_SIZE,
-        prelude::*,
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            SetOnce, //
-        },
-        uaccess::{
-            UserSliceReader,
-            UserSliceWriter, //
-        },
-    };
+        SetOnce, //
+    },
+    uaccess::{
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
 
-    /// Memory that nobody can hand over: x86 keeps the first MiB away from all. (A page beside one
-    /// that was handed over may be so as well.)
-    const FIRMWARE: u64 = 0x1000;
+/// Memory that nobody can hand over: x86 keeps the first MiB away from all. (A page beside one
+/// that was handed over may be so as well.)
+const FIRMWARE: u64 = 0x1000;
 
-    /// A type that no version will use.
-    const UNKNOWN: u16 = 0x7f00;
+/// A type that no version will use.
+const UNKNOWN: u16 = 0x7f00;
 
-    #[pin_data]
-    struct Knobs {
-        #[pin]
-        major: File<Atomic<u32>>,
-        #[pin]
-        minor: File<Atomic<u32>>,
-        #[pin]
-        unknown: File<Atomic<u32>>,
-        #[pin]
-        damage: File<Atomic<u32>>,
-        #[pin]
-        sizes: File<Atomic<u32>>,
-        #[pin]
-        index: File<Atomic<u32>>,
-        #[pin]
-        pages: File<()>,
-        #[pin]
-        fuzz: File<()>,
-        #[pin]
-        records: File<Written>,
-        #[pin]
-        wait_inside: File<()>,
+#[pin_data]
+struct Knobs {
+    #[pin]
+    major: File<Atomic<u32>>,
+    #[pin]
+    minor: File<Atomic<u32>>,
+    #[pin]
+    unknown: File<Atomic<u32>>,
+    #[pin]
+    damage: File<Atomic<u32>>,
+    #[pin]
+    sizes: File<Atomic<u32>>,
+    #[pin]
+    index: File<Atomic<u32>>,
+    #[pin]
+    pages: File<()>,
+    #[pin]
+    fuzz: File<()>,
+    #[pin]
+    records: File<Written>,
+    #[pin]
+    wait_inside: File<()>,
+}
+
+static KNOBS: SetOnce<Pin<KBox<Knobs>>> = SetOnce::new();
+
+/// Makes the knobs, and puts the hooks in place.
+pub(super) fn start() -> Result {
+    let dir = Dir::new(c"kexecfs_test");
+    let number = |n: u32| Atomic::new(n);
+    let knobs = KBox::pin_init(
+        try_pin_init!(Knobs {
+            major <- dir.read_write_file(c"major", number(abi::MAJOR.into())),
+            minor <- dir.read_write_file(c"minor", number(abi::MINOR.into())),
+            unknown <- dir.read_write_file(c"unknown", number(0)),
+            damage <- dir.read_write_file(c"damage", number(0)),
+            sizes <- dir.read_write_file(c"sizes", number(0)),
+            index <- dir.read_write_file(c"index", number(0)),
+            pages <- dir.write_callback_file(c"pages", (), &pages),
+            fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
+            records <- dir.read_binary_file(c"records", Written),
+            wait_inside <- dir.write_callback_file(c"wait_inside", (), &wait_inside),
+        }? Error),
+        GFP_KERNEL,
+    )?;
+
+    KNOBS.populate(knobs);
+    Hooks {
+        version,
+        root: damage_root,
+        index: damage_index,
+        stream: damage,
+        unknown_record,
     }
+    .set();
+    Ok(())
+}
 
-    static KNOBS: SetOnce<Pin<KBox<Knobs>>> = SetOnce::new();
+/// What is written down of a domain.
+struct Written;
 
-    /// Makes the knobs.
-    pub(crate) fn start() -> Result {
-        let dir = Dir::new(c"kexecfs_test");
-        let number = |n: u32| Atomic::new(n);
-        let knobs = KBox::pin_init(
-            try_pin_init!(Knobs {
-                major <- dir.read_write_file(c"major", number(abi::MAJOR.into())),
-                minor <- dir.read_write_file(c"minor", number(abi::MINOR.into())),
-                unknown <- dir.read_write_file(c"unknown", number(0)),
-                damage <- dir.read_write_file(c"damage", number(0)),
-                sizes <- dir.read_write_file(c"sizes", number(0)),
-                index <- dir.read_write_file(c"index", number(0)),
-                pages <- dir.write_callback_file(c"pages", (), &pages),
-                fuzz <- dir.write_callback_file(c"fuzz", (), &fuzz),
-                records <- dir.read_binary_file(c"records", Written),
-                wait_inside <- dir.write_callback_file(c"wait_inside", (), &wait_inside),
-            }? Error),
-            GFP_KERNEL,
-        )?;
-
-        KNOBS.populate(knobs);
-        Ok(())
-    }
-
-    /// What is written down of a domain.
-    struct Written;
-
-    impl BinaryWriter for Written {
-        fn write_to_slice(&self, to: &mut UserSliceWriter, offset: &mut Offset) -> Result<usize> {
-            for domain in registry()?.domains()? {
-                let mut copy = KVVec::new();
-                let copied = domain.with_records(|records| {
-                    Ok(copy.extend_from_slice(records.as_bytes(), GFP_KERNEL)?)
-                });
-
-                match copied {
-                    // It isn't prepared.
-                    Err(e) if e == EINVAL => {}
-                    result => return result.and_then(|()| to.write_slice_file(&copy, offset)),
-                }
-            }
-            Err(ENOENT)
-        }
-    }
-
-    fn wait_inside((): &(), _from: &mut UserSliceReader) -> Result {
+impl BinaryWriter for Written {
+    fn write_to_slice(&self, to: &mut UserSliceWriter, offset: &mut Offset) -> Result<usize> {
         for domain in registry()?.domains()? {
-            let _inside = domain.change()?;
+            let mut copy = KVVec::new();
+            let copied = domain.with_records(|records| {
+                Ok(copy.extend_from_slice(records.as_bytes(), GFP_KERNEL)?)
+            });
 
-            domain.preparing.sync();
+            match copied {
+                // It isn't prepared.
+                Err(e) if e == EINVAL => {}
+                result => return result.and_then(|()| to.write_slice_file(&copy, offset)),
+            }
         }
-        Ok(())
+        Err(ENOENT)
     }
+}
 
-    fn knob(which: impl FnOnce(&Knobs) -> &Atomic<u32>, default: u32) -> u32 {
-        KNOBS
-            .as_ref()
-            .map_or(default, |knobs| which(knobs).load(Relaxed))
+fn wait_inside((): &(), _from: &mut UserSliceReader) -> Result {
+    for domain in registry()?.domains()? {
+        let _inside = domain.change()?;
+
+        domain.preparing.sync();
     }
+    Ok(())
+}
 
-    /// The version to hand over.
-    pub(crate) fn version() -> (u16, u16) {
-        let major = knob(|knobs| &knobs.major, abi::MAJOR.into());
-        let minor = knob(|knobs| &knobs.minor, abi::MINOR.into());
+fn knob(which: impl FnOnce(&Knobs) -> &Atomic<u32>, default: u32) -> u32 {
+    KNOBS
+        .as_ref()
+        .map_or(default, |knobs| which(knobs).load(Relaxed))
+}
 
-        (
-            major.try_into().unwrap_or(u16::MAX),
-            minor.try_into().unwrap_or(u16::MAX),
-        )
+/// The version to hand over.
+fn version() -> (u16, u16) {
+    let major = knob(|knobs| &knobs.major, abi::MAJOR.into());
+    let minor = knob(|knobs| &knobs.minor, abi::MINOR.into());
+
+    (
+        major.try_into().unwrap_or(u16::MAX),
+        minor.try_into().unwrap_or(u16::MAX),
+    )
+}
+
+/// The type and the flags of a further record.
+fn unknown_record() -> Option<(u16, u16)> {
+    match knob(|knobs| &knobs.unknown, 0) {
+        0 => None,
+        1 => Some((UNKNOWN, 0)),
+        _ => Some((UNKNOWN, abi::RECORD_MUST_UNDERSTAND)),
     }
+}
 
-    /// The type and the flags of a further record.
-    pub(crate) fn unknown_record() -> Option<(u16, u16)> {
-        match knob(|knobs| &knobs.unknown, 0) {
-            0 => None,
-            1 => Some((UNKNOWN, 0)),
-            _ => Some((UNKNOWN, abi::RECORD_MUST_UNDERSTAND)),
-        }
+/// Damages what has been written down of a domain, if that is wanted.
+fn damage(stream: &mut [u8]) {
+    let seed = knob(|knobs| &knobs.damage, 0);
+
+    if seed != 0 {
+        Random::new(seed.into()).change(stream);
     }
-
-    /// Damages what has been written down of a domain, if that is wanted.
-    pub(crate) fn damage(stream: &mut [u8]) {
-        let seed = knob(|knobs| &knobs.damage, 0);
-
-        if seed != 0 {
-            Random::new(seed.into()).change(stream);
-        }
-        if knob(|knobs| &knobs.sizes, 0) != 0 {
-            change_sizes(stream);
-        }
+    if knob(|knobs| &knobs.sizes, 0) != 0 {
+        change_sizes(stream);
     }
+}
 
-    /// Adds a byte to the size of each file of `data/` that LUO has.
-    fn change_sizes(mut stream: &mut [u8]) {
-        while let Ok((record, rest)) = abi::Record::mut_from_prefix(stream) {
-            if record.kind == abi::RECORD_INODE {
-                if let Ok((inode, _)) = abi::InodeRecord::mut_from_prefix(rest) {
-                    if inode.flags & abi::INODE_TOKEN != 0 {
-                        inode.size += 1;
-                    }
+/// Adds a byte to the size of each file of `data/` that LUO has.
+fn change_sizes(mut stream: &mut [u8]) {
+    while let Ok((record, rest)) = abi::Record::mut_from_prefix(stream) {
+        if record.kind == abi::RECORD_INODE {
+            if let Ok((inode, _)) = abi::InodeRecord::mut_from_prefix(rest) {
+                if inode.flags & abi::INODE_TOKEN != 0 {
+                    inode.size += 1;
                 }
             }
-            let len = (record.len as usize).next_multiple_of(abi::RECORD_ALIGN);
-
-            stream = rest.get_mut(len..).unwrap_or_default();
         }
+        let len = (record.len as usize).next_multiple_of(abi::RECORD_ALIGN);
+
+        stream = rest.get_mut(len..).unwrap_or_default();
     }
+}
 
-    /// Damages the entries of the index, if that is wanted.
-    pub(crate) fn damage_index(index: &mut [u8]) {
-        match knob(|knobs| &knobs.index, 0) {
-            1 => {}
-            5 => return give_pages(index),
-            _ => return,
-        }
-        let mut first = Vmalloc::default();
-        let entries = index.chunks_exact_mut(size_of::<abi::Domain>());
-
-        for (number, entry) in entries.enumerate() {
-            let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) else {
-                return;
-            };
-            let stream = &mut entry.stream;
-
-            match number {
-                0 => first = *stream,
-                1 => *stream = first,
-                2 => stream.first = FIRMWARE,
-                3 => stream.first += 8,
-                // The local APIC.
-                4 => stream.first = 0xfee0_0000,
-                5 => stream.first = 1 << 45,
-                6 => stream.order = 9,
-                7 => stream.total_pages = u32::MAX,
-                8 => entry.len = u64::MAX,
-                9 => entry.len -= 8,
-                _ => return,
-            }
-        }
+/// Damages the entries of the index, if that is wanted.
+fn damage_index(index: &mut [u8]) {
+    match knob(|knobs| &knobs.index, 0) {
+        1 => {}
+        5 => return give_pages(index),
+        _ => return,
     }
+    let mut first = Vmalloc::default();
+    let entries = index.chunks_exact_mut(size_of::<abi::Domain>());
 
-    /// What the memory of two domains is said to consist of: the chunks that KHO would have made.
-    static CHUNKS: SetOnce<[PreservedFolio; 2]> = SetOnce::new();
-
-    /// `ADDRESS ADDRESS`
-    fn pages((): &(), from: &mut UserSliceReader) -> Result {
-        let mut buf = [0; 48];
-        let [Some(one), Some(two), None] = numbers(from, &mut buf)? else {
-            return Err(EINVAL);
-        };
-
-        CHUNKS.populate([chunk(one)?, chunk(two)?]);
-        Ok(())
-    }
-
-    /// A `struct kho_vmalloc_chunk` of one page.
-    fn chunk(page: u64) -> Result<PreservedFolio> {
-        let mut chunk = PreservedFolio::new(PAGE_SIZE)?;
-
-        // Behind the address of the next one, of which there is none.
-        page.write_to_prefix(chunk.get_mut(size_of::<u64>()..).ok_or(EINVAL)?)
-            .map_err(|_| EINVAL)?;
-        Ok(chunk)
-    }
-
-    fn give_pages(index: &mut [u8]) {
-        let entries = index.chunks_exact_mut(size_of::<abi::Domain>()).skip(1);
-
-        for (entry, chunk) in entries.zip(CHUNKS.as_ref().into_iter().flatten()) {
-            if let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) {
-                entry.stream.first = chunk.phys();
-                entry.stream.total_pages = 1;
-            }
-        }
-    }
-
-    /// Damages the root, if that is wanted.
-    pub(crate) fn damage_root(root: &mut abi::Root) {
-        if root.seal == 0 {
+    for (number, entry) in entries.enumerate() {
+        let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) else {
             return;
-        }
-        match knob(|knobs| &knobs.index, 0) {
-            2 => root.count = u64::MAX,
-            3 => root.seal += 1,
-            4 => root.index.first = FIRMWARE,
-            _ => {}
-        }
-    }
-
-    /// `SEED COUNT`
-    fn fuzz((): &(), from: &mut UserSliceReader) -> Result {
-        let mut buf = [0; 48];
-        let [Some(seed), Some(count), None] = numbers(from, &mut buf)? else {
-            return Err(EINVAL);
         };
-        let whole = sample()?;
-        let mut damaged = VVec::zeroed(whole.len(), GFP_KERNEL)?;
-        let mut random = Random::new(seed);
-        let mut readable = 0u64;
+        let stream = &mut entry.stream;
 
-        for _ in 0..count {
-            damaged.copy_from_slice(&whole);
-            random.change(&mut damaged);
-            let len = random.cut(damaged.len());
-
-            readable += u64::from(
-                Reader::new(damaged.get(..len).ok_or(EINVAL)?)
-                    .domain()
-                    .is_ok(),
-            );
-        }
-        pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
-        Ok(())
-    }
-
-    /// The first three numbers of what is written.
-    fn numbers(from: &mut UserSliceReader, buf: &mut [u8]) -> Result<[Option<u64>; 3]> {
-        let text = buf.get_mut(..from.len()).ok_or(EINVAL)?;
-
-        from.read_slice(text)?;
-        let mut words = core::str::from_utf8(text)
-            .map_err(|_| EINVAL)?
-            .split_ascii_whitespace()
-            .map(|word| word.parse().map_err(|_| EINVAL));
-
-        Ok([
-            words.next().transpose()?,
-            words.next().transpose()?,
-            words.next().transpose()?,
-        ])
-    }
-
-    /// A stream with something of everything.
-    fn sample() -> Result<VVec<u8>> {
-        let (mut buf, len) = stream(|writer| {
-            let name = Name::of_domain(b"sample")?;
-            let session = name.session()?;
-            let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
-            let files = [(&one, 1, 4096), (&two, 2, 0)];
-            let of_mode = |mode| abi::InodeRecord {
-                mode,
-                ..Default::default()
-            };
-            let (dir, link, pipe) = (of_mode(0o040755), of_mode(0o120777), of_mode(0o010600));
-            let packed = abi::InodeRecord {
-                size: 8,
-                ..of_mode(0o100644)
-            };
-            let large = abi::InodeRecord {
-                size: 100_000,
-                token: 3,
-                flags: abi::INODE_TOKEN,
-                ..of_mode(0o100600)
-            };
-
-            writer.domain(
-                &name,
-                Some(&session),
-                &Options::new()?,
-                Some(1),
-                files.into_iter(),
-            )?;
-            writer.super_block(&abi::SuperRecord {
-                uuid: [1; 16],
-                next_ino: abi::INO_MIN + 7,
-            })?;
-            for (record, rest) in [
-                (&dir, &b""[..]),
-                (&dir, b""),
-                (&packed, b"contents"),
-                (&large, b""),
-                (&link, b"target"),
-                (&pipe, b""),
-                (&dir, b""),
-            ] {
-                writer.inode(record, rest)?;
-            }
-            for (parent, inode, name) in [
-                (0, 1, &b"dir"[..]),
-                (1, 2, b"file"),
-                (0, 2, b"link"),
-                (1, 3, b"file2"),
-                (0, 4, b"symlink"),
-                (1, 5, b"pipe"),
-                (1, 6, b"deep"),
-            ] {
-                writer.name(parent, inode, name)?;
-            }
-            for inode in 0..6 {
-                let attr = abi::AttrRecord {
-                    ino: abi::INO_MIN + u64::from(inode),
-                    inode,
-                    ..Default::default()
-                };
-
-                writer.attr(attr.as_bytes())?;
-            }
-            for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
-                writer.xattr(inode, name, b"value")?;
-            }
-            writer.end()
-        })?;
-
-        buf.truncate(len);
-        Ok(buf)
-    }
-
-    /// Reproducible random numbers (xorshift64*).
-    struct Random(u64);
-
-    impl Random {
-        fn new(seed: u64) -> Self {
-            Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-        }
-
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-        }
-
-        fn below(&mut self, limit: usize) -> usize {
-            // CAST: It is below `limit`.
-            (self.next() % limit.max(1) as u64) as usize
-        }
-
-        /// A length to cut a stream of `len` bytes to, which is mostly none.
-        fn cut(&mut self, len: usize) -> usize {
-            if self.below(16) == 0 {
-                self.below(len)
-            } else {
-                len
-            }
-        }
-
-        /// One to four changes: of a bit, a byte, a word, a whole record, or in a payload.
-        fn change(&mut self, stream: &mut [u8]) {
-            for _ in 0..=self.below(4) {
-                match self.below(8) {
-                    0 => self.change_record(stream),
-                    1 => self.change_bytes(stream, 1, |byte, random| byte ^ (1 << random.below(8))),
-                    2 => self.change_bytes(stream, 8, |_, _| 0),
-                    3 => self.change_bytes(stream, 8, |_, _| 0xff),
-                    _ => self.change_payload(stream),
-                }
-            }
-        }
-
-        fn change_bytes(
-            &mut self,
-            stream: &mut [u8],
-            len: usize,
-            change: impl Fn(u8, &mut Self) -> u8,
-        ) {
-            let at = self.below(stream.len()) / len * len;
-
-            for byte in stream.iter_mut().skip(at).take(len) {
-                *byte = change(*byte, self);
-            }
-        }
-
-        /// Changes bytes of a payload, so that the framing stays right.
-        fn change_payload(&mut self, stream: &mut [u8]) {
-            let Some((at, len)) = self.record(stream) else {
-                return;
-            };
-            let small = self.next();
-            let from = at + size_of::<abi::Record>() + self.below(len);
-
-            // A small number is more often near to what is legal.
-            for (i, byte) in stream
-                .iter_mut()
-                .skip(from)
-                .take(1 + self.below(4))
-                .enumerate()
-            {
-                *byte = match small % 3 {
-                    0 => byte.wrapping_add(1),
-                    1 if i == 0 => (small >> 8) as u8 % 16,
-                    1 => 0,
-                    _ => self.next() as u8,
-                };
-            }
-        }
-
-        /// Puts a copy of a record over another one of the same length.
-        fn change_record(&mut self, stream: &mut [u8]) {
-            if let (Some((from, len)), Some((to, other))) =
-                (self.record(stream), self.record(stream))
-            {
-                let whole = size_of::<abi::Record>() + len;
-
-                if len == other && from + whole <= stream.len() {
-                    stream.copy_within(from..from + whole, to);
-                }
-            }
-        }
-
-        /// Where a record lies, and how long its payload is.
-        fn record(&mut self, stream: &[u8]) -> Option<(usize, usize)> {
-            let mut at = 0;
-            let mut left = self.below(24);
-
-            loop {
-                let (header, _) = abi::Record::ref_from_prefix(stream.get(at..)?).ok()?;
-                let len = usize::try_from(header.len).ok()?;
-                let next = len
-                    .checked_next_multiple_of(abi::RECORD_ALIGN)?
-                    .checked_add(at + size_of::<abi::Record>())?;
-
-                if next > stream.len() {
-                    return None;
-                }
-                if left == 0 || next == stream.len() {
-                    return Some((at, len));
-                }
-                left -= 1;
-                at = next;
-            }
+        match number {
+            0 => first = *stream,
+            1 => *stream = first,
+            2 => stream.first = FIRMWARE,
+            3 => stream.first += 8,
+            // The local APIC.
+            4 => stream.first = 0xfee0_0000,
+            5 => stream.first = 1 << 45,
+            6 => stream.order = 9,
+            7 => stream.total_pages = u32::MAX,
+            8 => entry.len = u64::MAX,
+            9 => entry.len -= 8,
+            _ => return,
         }
     }
 }
 
-#[cfg(not(CONFIG_KEXECFS_TEST))]
-mod none {
-    use kernel::{
-        kho::abi::kexecfs as abi,
-        prelude::*, //
+/// What the memory of two domains is said to consist of: the chunks that KHO would have made.
+static CHUNKS: SetOnce<[PreservedFolio; 2]> = SetOnce::new();
+
+/// `ADDRESS ADDRESS`
+fn pages((): &(), from: &mut UserSliceReader) -> Result {
+    let mut buf = [0; 48];
+    let [Some(one), Some(two), None] = numbers(from, &mut buf)? else {
+        return Err(EINVAL);
     };
 
-    pub(crate) fn start() -> Result {
-        Ok(())
+    CHUNKS.populate([chunk(one)?, chunk(two)?]);
+    Ok(())
+}
+
+/// A `struct kho_vmalloc_chunk` of one page.
+fn chunk(page: u64) -> Result<PreservedFolio> {
+    let mut chunk = PreservedFolio::new(PAGE_SIZE)?;
+
+    // Behind the address of the next one, of which there is none.
+    page.write_to_prefix(chunk.get_mut(size_of::<u64>()..).ok_or(EINVAL)?)
+        .map_err(|_| EINVAL)?;
+    Ok(chunk)
+}
+
+fn give_pages(index: &mut [u8]) {
+    let entries = index.chunks_exact_mut(size_of::<abi::Domain>()).skip(1);
+
+    for (entry, chunk) in entries.zip(CHUNKS.as_ref().into_iter().flatten()) {
+        if let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) {
+            entry.stream.first = chunk.phys();
+            entry.stream.total_pages = 1;
+        }
     }
+}
 
-    pub(crate) fn version() -> (u16, u16) {
-        (abi::MAJOR, abi::MINOR)
+/// Damages the root, if that is wanted.
+fn damage_root(root: &mut abi::Root) {
+    if root.seal == 0 {
+        return;
     }
-
-    pub(crate) fn unknown_record() -> Option<(u16, u16)> {
-        None
+    match knob(|knobs| &knobs.index, 0) {
+        2 => root.count = u64::MAX,
+        3 => root.seal += 1,
+        4 => root.index.first = FIRMWARE,
+        _ => {}
     }
+}
 
-    pub(crate) fn damage(_stream: &mut [u8]) {}
+/// `SEED COUNT`
+fn fuzz((): &(), from: &mut UserSliceReader) -> Result {
+    let mut buf = [0; 48];
+    let [Some(seed), Some(count), None] = numbers(from, &mut buf)? else {
+        return Err(EINVAL);
+    };
+    let whole = sample()?;
+    let mut damaged = VVec::zeroed(whole.len(), GFP_KERNEL)?;
+    let mut random = Random::new(seed);
+    let mut readable = 0u64;
 
-    pub(crate) fn damage_index(_index: &mut [u8]) {}
+    for _ in 0..count {
+        damaged.copy_from_slice(&whole);
+        random.change(&mut damaged);
+        let len = random.cut(damaged.len());
 
-    pub(crate) fn damage_root(_root: &mut abi::Root) {}
+        readable += u64::from(
+            Reader::new(damaged.get(..len).ok_or(EINVAL)?)
+                .domain()
+                .is_ok(),
+        );
+    }
+    pr_info!("fuzz: seed {seed}: {readable} of {count} damaged streams can be read\n");
+    Ok(())
+}
+
+/// The first three numbers of what is written.
+fn numbers(from: &mut UserSliceReader, buf: &mut [u8]) -> Result<[Option<u64>; 3]> {
+    let text = buf.get_mut(..from.len()).ok_or(EINVAL)?;
+
+    from.read_slice(text)?;
+    let mut words = core::str::from_utf8(text)
+        .map_err(|_| EINVAL)?
+        .split_ascii_whitespace()
+        .map(|word| word.parse().map_err(|_| EINVAL));
+
+    Ok([
+        words.next().transpose()?,
+        words.next().transpose()?,
+        words.next().transpose()?,
+    ])
+}
+
+/// A stream with something of everything.
+fn sample() -> Result<VVec<u8>> {
+    let (mut buf, len) = stream(|writer| {
+        let name = Name::of_domain(b"sample")?;
+        let session = name.session()?;
+        let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
+        let files = [(&one, 1, 4096), (&two, 2, 0)];
+        let of_mode = |mode| abi::InodeRecord {
+            mode,
+            ..Default::default()
+        };
+        let (dir, link, pipe) = (of_mode(0o040755), of_mode(0o120777), of_mode(0o010600));
+        let packed = abi::InodeRecord {
+            size: 8,
+            ..of_mode(0o100644)
+        };
+        let large = abi::InodeRecord {
+            size: 100_000,
+            token: 3,
+            flags: abi::INODE_TOKEN,
+            ..of_mode(0o100600)
+        };
+
+        writer.domain(
+            &name,
+            Some(&session),
+            &Options::new()?,
+            Some(1),
+            files.into_iter(),
+        )?;
+        writer.super_block(&abi::SuperRecord {
+            uuid: [1; 16],
+            next_ino: abi::INO_MIN + 7,
+        })?;
+        for (record, rest) in [
+            (&dir, &b""[..]),
+            (&dir, b""),
+            (&packed, b"contents"),
+            (&large, b""),
+            (&link, b"target"),
+            (&pipe, b""),
+            (&dir, b""),
+        ] {
+            writer.inode(record, rest)?;
+        }
+        for (parent, inode, name) in [
+            (0, 1, &b"dir"[..]),
+            (1, 2, b"file"),
+            (0, 2, b"link"),
+            (1, 3, b"file2"),
+            (0, 4, b"symlink"),
+            (1, 5, b"pipe"),
+            (1, 6, b"deep"),
+        ] {
+            writer.name(parent, inode, name)?;
+        }
+        for inode in 0..6 {
+            let attr = abi::AttrRecord {
+                ino: abi::INO_MIN + u64::from(inode),
+                inode,
+                ..Default::default()
+            };
+
+            writer.attr(attr.as_bytes())?;
+        }
+        for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
+            writer.xattr(inode, name, b"value")?;
+        }
+        writer.end()
+    })?;
+
+    buf.truncate(len);
+    Ok(buf)
 }

@@ -37,6 +37,7 @@ use kernel::{
         NewSuperBlock,
         NewTree,
         Path,
+        Registration,
         Rename,
         SuperBlock,
         Unlink, //
@@ -46,24 +47,33 @@ use kernel::{
     prelude::*,
     sync::{
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
     types::ForeignOwnable, //
 };
 
 /// The type of file system.
-pub(crate) static LIAR: FileSystemType<Liar> = FileSystemType::new();
+static LIAR: FileSystemType<Liar> = FileSystemType::new();
+
+static REGISTRATION: SetOnce<Registration<Liar>> = SetOnce::new();
+
+/// Makes the type known, for good.
+pub(super) fn start() -> Result {
+    REGISTRATION.populate(LIAR.register()?);
+    Ok(())
+}
 
 static PARAMETERS: param::Table<0> = param::Table::new([]);
 
 /// The file system.
-pub(crate) struct Liar;
+struct Liar;
 
 #[vtable]
 impl FileSystem for Liar {
     type Context = ();
     type Info = KBox<u64>;
-    type InodeData = Arc<Slot>;
+    type InodeData = Arc<FirstSlot>;
 
     const NAME: &'static CStr = c"kexecfs_liar";
     const FLAGS: i32 = 0;
@@ -129,7 +139,7 @@ impl FileSystem for Liar {
 }
 
 fn new(sb: &SuperBlock<Liar>, mode: Mode) -> Result<NewInode<'_, Liar>> {
-    NewInode::new(sb, mode, Slot::new()?)
+    NewInode::new(sb, mode, FirstSlot::new()?)
 }
 
 /// # Errors
@@ -150,7 +160,7 @@ impl Dir {
         if entry.name().starts_with(b"not") {
             return Ok(());
         }
-        let mut inode = entry.new_inode(Slot::new()?)?;
+        let mut inode = entry.new_inode(FirstSlot::new()?)?;
 
         if inode.mode().is_dir() {
             inode.set_offset_dir::<Dir>()?;
@@ -243,12 +253,12 @@ impl FileOperations for Queued {
 
 /// What belongs to an inode: what the first reader of "first" has opened.
 #[pin_data]
-pub(crate) struct Slot {
+struct FirstSlot {
     #[pin]
     first: Mutex<Option<Arc<BackingFile>>>,
 }
 
-impl Slot {
+impl FirstSlot {
     fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -261,7 +271,7 @@ impl Slot {
 
 /// An open "first". A backing file holds the mount: the slot is emptied by who leaves.
 struct OpenFirst {
-    slot: Arc<Slot>,
+    slot: Arc<FirstSlot>,
     backing: Arc<BackingFile>,
 }
 
@@ -282,7 +292,7 @@ impl FileOperations for First {
     type Data = KBox<OpenFirst>;
 
     fn open(inode: &Inode<Liar>, file: &LocalFile) -> Result<Self::Data> {
-        let slot: Arc<Slot> = inode.data().into();
+        let slot: Arc<FirstSlot> = inode.data().into();
         let mut first = slot.first.lock();
         let backing = match first.as_ref() {
             Some(first) => first.clone(),

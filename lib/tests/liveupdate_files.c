@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Files for the tests of kexecfs: no memfds, dependent on each other, failing when
- * they are told to, and not handed on by who did not restore them
+ * A live update handler for tests: its files are no memfds, depend on each other,
+ * fail when they are told to, and are not carried on unless they were retrieved
  *
- * debugfs/kexecfs_test:
+ * debugfs/liveupdate_test:
  *
  *   create		reading it makes a file, puts it into the table of the reader
  *			and returns the number of the descriptor
@@ -14,7 +14,7 @@
  *   slow_retrieve	how many milliseconds that takes, unless it is cancelled
  *   slow_freeze		likewise, but that is not cancelled
  *   kho_fdt, reserved	where KHO's FDT for the next kernel lies, once that is loaded,
- *			and the area reserve_mem=...:kexecfs
+ *			and the area reserve_mem=...:liveupdate
  *   hold_rcu		writing 1 is an RCU read section, until 0 is written or
  *			18 seconds are over
  *
@@ -44,28 +44,28 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 
-#define KEXECFS_TEST_COMPATIBLE	"kexecfs-test-v1"
-#define KEXECFS_LATE_COMPATIBLE	"kexecfs-late-v1"
-#define KEXECFS_TEST_MAGIC	0x6b78746573740001ULL
-#define KEXECFS_TEST_SIZE	64
+#define LUO_TEST_COMPATIBLE	"liveupdate-test-v1"
+#define LUO_LATE_COMPATIBLE	"liveupdate-late-v1"
+#define LUO_TEST_MAGIC	0x6b78746573740001ULL
+#define LUO_TEST_SIZE	64
 
 /* What is handed over, on a page of its own */
-struct kexecfs_test_ser {
+struct luo_test_ser {
 	u64 magic;
-	char text[KEXECFS_TEST_SIZE];
+	char text[LUO_TEST_SIZE];
 };
 
-struct kexecfs_test_file {
-	char text[KEXECFS_TEST_SIZE];
-	/* In kexecfs_test_preserved, under its lock */
+struct luo_test_file {
+	char text[LUO_TEST_SIZE];
+	/* In luo_test_preserved, under its lock */
 	struct list_head list;
 	bool frozen;
 	/* For the handler that registers late */
 	bool late;
 };
 
-static LIST_HEAD(kexecfs_test_preserved);
-static DEFINE_MUTEX(kexecfs_test_lock);
+static LIST_HEAD(luo_test_preserved);
+static DEFINE_MUTEX(luo_test_lock);
 
 static u32 fail_preserve;
 static u32 fail_freeze;
@@ -74,42 +74,42 @@ static u32 fail_finish;
 static u32 slow_retrieve;
 static u32 slow_freeze;
 
-static ssize_t kexecfs_test_read(struct file *file, char __user *to, size_t len,
-				 loff_t *pos)
+static ssize_t luo_test_read(struct file *file, char __user *to, size_t len,
+			     loff_t *pos)
 {
-	struct kexecfs_test_file *test = file->private_data;
+	struct luo_test_file *test = file->private_data;
 
 	return simple_read_from_buffer(to, len, pos, test->text,
 				       strlen(test->text));
 }
 
-static ssize_t kexecfs_test_write(struct file *file, const char __user *from,
-				  size_t len, loff_t *pos)
+static ssize_t luo_test_write(struct file *file, const char __user *from,
+			      size_t len, loff_t *pos)
 {
-	struct kexecfs_test_file *test = file->private_data;
+	struct luo_test_file *test = file->private_data;
 
 	return simple_write_to_buffer(test->text, sizeof(test->text) - 1, pos,
 				      from, len);
 }
 
-static int kexecfs_test_release(struct inode *inode, struct file *file)
+static int luo_test_release(struct inode *inode, struct file *file)
 {
 	kfree(file->private_data);
 
 	return 0;
 }
 
-static const struct file_operations kexecfs_test_fops = {
+static const struct file_operations luo_test_fops = {
 	.owner = THIS_MODULE,
-	.read = kexecfs_test_read,
-	.write = kexecfs_test_write,
+	.read = luo_test_read,
+	.write = luo_test_write,
 	.llseek = default_llseek,
-	.release = kexecfs_test_release,
+	.release = luo_test_release,
 };
 
-static struct file *kexecfs_test_make(bool late)
+static struct file *luo_test_make(bool late)
 {
-	struct kexecfs_test_file *test;
+	struct luo_test_file *test;
 	struct file *file;
 
 	test = kzalloc_obj(*test, GFP_KERNEL_ACCOUNT);
@@ -118,7 +118,7 @@ static struct file *kexecfs_test_make(bool late)
 
 	INIT_LIST_HEAD(&test->list);
 	test->late = late;
-	file = anon_inode_getfile("[kexecfs_test]", &kexecfs_test_fops, test, O_RDWR);
+	file = anon_inode_getfile("[liveupdate_test]", &luo_test_fops, test, O_RDWR);
 	if (IS_ERR(file))
 		kfree(test);
 	else
@@ -127,21 +127,21 @@ static struct file *kexecfs_test_make(bool late)
 	return file;
 }
 
-static struct liveupdate_file_handler kexecfs_late_handler;
+static struct liveupdate_file_handler luo_late_handler;
 
-static bool kexecfs_test_can_preserve(struct liveupdate_file_handler *handler,
-				      struct file *file)
+static bool luo_test_can_preserve(struct liveupdate_file_handler *handler,
+				  struct file *file)
 {
-	struct kexecfs_test_file *test = file->private_data;
+	struct luo_test_file *test = file->private_data;
 
-	return file->f_op == &kexecfs_test_fops &&
-	       test->late == (handler == &kexecfs_late_handler);
+	return file->f_op == &luo_test_fops &&
+	       test->late == (handler == &luo_late_handler);
 }
 
-static int kexecfs_test_preserve(struct liveupdate_file_op_args *args)
+static int luo_test_preserve(struct liveupdate_file_op_args *args)
 {
-	struct kexecfs_test_file *test = args->file->private_data;
-	struct kexecfs_test_ser *ser;
+	struct luo_test_file *test = args->file->private_data;
+	struct luo_test_ser *ser;
 
 	if (fail_preserve)
 		return -fail_preserve;
@@ -150,37 +150,37 @@ static int kexecfs_test_preserve(struct liveupdate_file_op_args *args)
 	if (IS_ERR(ser))
 		return PTR_ERR(ser);
 
-	ser->magic = KEXECFS_TEST_MAGIC;
+	ser->magic = LUO_TEST_MAGIC;
 	args->serialized_data = virt_to_phys(ser);
 
-	guard(mutex)(&kexecfs_test_lock);
-	list_add_tail(&test->list, &kexecfs_test_preserved);
+	guard(mutex)(&luo_test_lock);
+	list_add_tail(&test->list, &luo_test_preserved);
 
 	return 0;
 }
 
-static void kexecfs_test_unpreserve(struct liveupdate_file_op_args *args)
+static void luo_test_unpreserve(struct liveupdate_file_op_args *args)
 {
-	struct kexecfs_test_file *test = args->file->private_data;
+	struct luo_test_file *test = args->file->private_data;
 
-	scoped_guard(mutex, &kexecfs_test_lock)
+	scoped_guard(mutex, &luo_test_lock)
 		list_del_init(&test->list);
 	kho_unpreserve_free(phys_to_virt(args->serialized_data));
 }
 
 /* Whether what the file depends on has been frozen before it */
-static bool kexecfs_test_may_freeze(struct kexecfs_test_file *test)
+static bool luo_test_may_freeze(struct luo_test_file *test)
 {
-	struct kexecfs_test_file *other;
+	struct luo_test_file *other;
 	size_t len;
 
-	lockdep_assert_held(&kexecfs_test_lock);
+	lockdep_assert_held(&luo_test_lock);
 
 	len = str_has_prefix(test->text, "after ");
 	if (!len)
 		return true;
 
-	list_for_each_entry(other, &kexecfs_test_preserved, list) {
+	list_for_each_entry(other, &luo_test_preserved, list) {
 		if (other != test && !strcmp(other->text, test->text + len))
 			return other->frozen;
 	}
@@ -188,17 +188,17 @@ static bool kexecfs_test_may_freeze(struct kexecfs_test_file *test)
 	return false;
 }
 
-static int kexecfs_test_freeze(struct liveupdate_file_op_args *args)
+static int luo_test_freeze(struct liveupdate_file_op_args *args)
 {
-	struct kexecfs_test_file *test = args->file->private_data;
-	struct kexecfs_test_ser *ser = phys_to_virt(args->serialized_data);
+	struct luo_test_file *test = args->file->private_data;
+	struct luo_test_ser *ser = phys_to_virt(args->serialized_data);
 
 	msleep(slow_freeze);
 	if (fail_freeze)
 		return -fail_freeze;
 
-	guard(mutex)(&kexecfs_test_lock);
-	if (!kexecfs_test_may_freeze(test))
+	guard(mutex)(&luo_test_lock);
+	if (!luo_test_may_freeze(test))
 		return -ENOLINK;
 
 	test->frozen = true;
@@ -207,18 +207,18 @@ static int kexecfs_test_freeze(struct liveupdate_file_op_args *args)
 	return 0;
 }
 
-static void kexecfs_test_unfreeze(struct liveupdate_file_op_args *args)
+static void luo_test_unfreeze(struct liveupdate_file_op_args *args)
 {
-	struct kexecfs_test_file *test = args->file->private_data;
+	struct luo_test_file *test = args->file->private_data;
 
-	guard(mutex)(&kexecfs_test_lock);
+	guard(mutex)(&luo_test_lock);
 	test->frozen = false;
 }
 
-static int kexecfs_test_retrieve(struct liveupdate_file_op_args *args)
+static int luo_test_retrieve(struct liveupdate_file_op_args *args)
 {
-	struct kexecfs_test_file *test;
-	struct kexecfs_test_ser *ser;
+	struct luo_test_file *test;
+	struct luo_test_ser *ser;
 	struct file *file;
 
 	for (u32 ms = 0; ms < slow_retrieve; ms += 20) {
@@ -237,10 +237,10 @@ static int kexecfs_test_retrieve(struct liveupdate_file_op_args *args)
 	}
 
 	ser = phys_to_virt(args->serialized_data);
-	if (ser->magic != KEXECFS_TEST_MAGIC)
+	if (ser->magic != LUO_TEST_MAGIC)
 		return -EIO;
 
-	file = kexecfs_test_make(args->handler == &kexecfs_late_handler);
+	file = luo_test_make(args->handler == &luo_late_handler);
 	if (IS_ERR(file)) {
 		args->retry = true;
 		return PTR_ERR(file);
@@ -253,41 +253,41 @@ static int kexecfs_test_retrieve(struct liveupdate_file_op_args *args)
 	return 0;
 }
 
-static bool kexecfs_test_can_finish(struct liveupdate_file_op_args *args)
+static bool luo_test_can_finish(struct liveupdate_file_op_args *args)
 {
 	return !fail_finish;
 }
 
-static void kexecfs_test_finish(struct liveupdate_file_op_args *args)
+static void luo_test_finish(struct liveupdate_file_op_args *args)
 {
 	kho_restore_free(phys_to_virt(args->serialized_data));
 }
 
-static const struct liveupdate_file_ops kexecfs_test_ops = {
-	.can_preserve = kexecfs_test_can_preserve,
-	.preserve = kexecfs_test_preserve,
-	.unpreserve = kexecfs_test_unpreserve,
-	.freeze = kexecfs_test_freeze,
-	.unfreeze = kexecfs_test_unfreeze,
-	.retrieve = kexecfs_test_retrieve,
-	.can_finish = kexecfs_test_can_finish,
-	.finish = kexecfs_test_finish,
+static const struct liveupdate_file_ops luo_test_ops = {
+	.can_preserve = luo_test_can_preserve,
+	.preserve = luo_test_preserve,
+	.unpreserve = luo_test_unpreserve,
+	.freeze = luo_test_freeze,
+	.unfreeze = luo_test_unfreeze,
+	.retrieve = luo_test_retrieve,
+	.can_finish = luo_test_can_finish,
+	.finish = luo_test_finish,
 	.owner = THIS_MODULE,
 };
 
-static struct liveupdate_file_handler kexecfs_test_handler = {
-	.ops = &kexecfs_test_ops,
-	.compatible = KEXECFS_TEST_COMPATIBLE,
+static struct liveupdate_file_handler luo_test_handler = {
+	.ops = &luo_test_ops,
+	.compatible = LUO_TEST_COMPATIBLE,
 };
 
-static struct liveupdate_file_handler kexecfs_late_handler = {
-	.ops = &kexecfs_test_ops,
-	.compatible = KEXECFS_LATE_COMPATIBLE,
+static struct liveupdate_file_handler luo_late_handler = {
+	.ops = &luo_test_ops,
+	.compatible = LUO_LATE_COMPATIBLE,
 };
 
 /* Each open file of debugfs makes one file: a shell reads byte by byte */
-static ssize_t kexecfs_test_create(struct file *file, char __user *to, size_t len,
-				   loff_t *pos)
+static ssize_t luo_test_create(struct file *file, char __user *to, size_t len,
+			       loff_t *pos)
 {
 	char text[16];
 
@@ -299,7 +299,7 @@ static ssize_t kexecfs_test_create(struct file *file, char __user *to, size_t le
 		if (fd < 0)
 			return fd;
 
-		made = kexecfs_test_make(debugfs_get_aux_num(file));
+		made = luo_test_make(debugfs_get_aux_num(file));
 		if (IS_ERR(made)) {
 			put_unused_fd(fd);
 			return PTR_ERR(made);
@@ -315,40 +315,40 @@ static ssize_t kexecfs_test_create(struct file *file, char __user *to, size_t le
 	return simple_read_from_buffer(to, len, pos, text, strlen(text));
 }
 
-static int kexecfs_test_open(struct inode *inode, struct file *file)
+static int luo_test_open(struct inode *inode, struct file *file)
 {
 	file->private_data = NULL;
 
 	return 0;
 }
 
-static const struct file_operations kexecfs_test_create_fops = {
+static const struct file_operations luo_test_create_fops = {
 	.owner = THIS_MODULE,
-	.open = kexecfs_test_open,
-	.read = kexecfs_test_create,
+	.open = luo_test_open,
+	.read = luo_test_create,
 };
 
-static ssize_t kexecfs_test_register_late(struct file *file, const char __user *from,
-					  size_t len, loff_t *pos)
+static ssize_t luo_test_register_late(struct file *file, const char __user *from,
+				      size_t len, loff_t *pos)
 {
-	int err = liveupdate_register_file_handler(&kexecfs_late_handler);
+	int err = liveupdate_register_file_handler(&luo_late_handler);
 
 	return err ? err : len;
 }
 
-static const struct file_operations kexecfs_test_register_fops = {
+static const struct file_operations luo_test_register_fops = {
 	.owner = THIS_MODULE,
 	.open = simple_open,
-	.write = kexecfs_test_register_late,
+	.write = luo_test_register_late,
 };
 
 static bool hold_rcu;
 
 /*
- * Who unmounts waits for a grace period, in detach_mounts() for one after
+ * An unmount waits for a grace period, in detach_mounts() for one after
  * ->unlink(), ->rmdir() or ->rename() and before d_delete() or d_move()
  */
-static int kexecfs_test_hold_rcu(void *data, u64 hold)
+static int luo_test_hold_rcu(void *data, u64 hold)
 {
 	int msecs;
 
@@ -359,66 +359,64 @@ static int kexecfs_test_hold_rcu(void *data, u64 hold)
 
 	return 0;
 }
-DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_hold_rcu_fops, NULL, kexecfs_test_hold_rcu,
+DEFINE_DEBUGFS_ATTRIBUTE(luo_test_hold_rcu_fops, NULL, luo_test_hold_rcu,
 			 "%llu\n");
 
-static int kexecfs_test_kho_fdt(void *data, u64 *phys)
+static int luo_test_kho_fdt(void *data, u64 *phys)
 {
-	/* The test is the only one who loads kernels */
+	/* Nobody but the test loads kernels */
 	const struct kimage *image = READ_ONCE(kexec_image);
 
 	*phys = image ? image->kho.fdt : 0;
 
 	return 0;
 }
-DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_kho_fdt_fops, kexecfs_test_kho_fdt, NULL,
+DEFINE_DEBUGFS_ATTRIBUTE(luo_test_kho_fdt_fops, luo_test_kho_fdt, NULL,
 			 "%llu\n");
 
-static int kexecfs_test_reserved(void *data, u64 *phys)
+static int luo_test_reserved(void *data, u64 *phys)
 {
 	phys_addr_t start, size;
 
-	*phys = reserve_mem_find_by_name("kexecfs", &start, &size) ? start : 0;
+	*phys = reserve_mem_find_by_name("liveupdate", &start, &size) ? start : 0;
 
 	return 0;
 }
-DEFINE_DEBUGFS_ATTRIBUTE(kexecfs_test_reserved_fops, kexecfs_test_reserved, NULL,
+DEFINE_DEBUGFS_ATTRIBUTE(luo_test_reserved_fops, luo_test_reserved, NULL,
 			 "%llu\n");
 
-static int __init kexecfs_test_init(void)
+static int __init luo_test_init(void)
 {
-	struct dentry *found, *dir;
+	struct dentry *dir;
 	int err;
 
 	if (!liveupdate_enabled())
 		return 0;
 
-	err = liveupdate_register_file_handler(&kexecfs_test_handler);
+	err = liveupdate_register_file_handler(&luo_test_handler);
 	if (err)
 		return err;
 
-	found = debugfs_lookup("kexecfs_test", NULL);
-	dir = found ?: debugfs_create_dir("kexecfs_test", NULL);
+	dir = debugfs_create_dir("liveupdate_test", NULL);
 	debugfs_create_file_aux_num("create", 0400, dir, NULL, false,
-				    &kexecfs_test_create_fops);
+				    &luo_test_create_fops);
 	debugfs_create_file_aux_num("create_late", 0400, dir, NULL, true,
-				    &kexecfs_test_create_fops);
+				    &luo_test_create_fops);
 	debugfs_create_file("register_late", 0200, dir, NULL,
-			    &kexecfs_test_register_fops);
+			    &luo_test_register_fops);
 	debugfs_create_file("kho_fdt", 0400, dir, NULL,
-			    &kexecfs_test_kho_fdt_fops);
+			    &luo_test_kho_fdt_fops);
 	debugfs_create_file("reserved", 0400, dir, NULL,
-			    &kexecfs_test_reserved_fops);
+			    &luo_test_reserved_fops);
 	debugfs_create_file("hold_rcu", 0200, dir, NULL,
-			    &kexecfs_test_hold_rcu_fops);
+			    &luo_test_hold_rcu_fops);
 	debugfs_create_u32("fail_preserve", 0600, dir, &fail_preserve);
 	debugfs_create_u32("fail_freeze", 0600, dir, &fail_freeze);
 	debugfs_create_u32("fail_retrieve", 0600, dir, &fail_retrieve);
 	debugfs_create_u32("fail_finish", 0600, dir, &fail_finish);
 	debugfs_create_u32("slow_retrieve", 0600, dir, &slow_retrieve);
 	debugfs_create_u32("slow_freeze", 0600, dir, &slow_freeze);
-	dput(found);
 
 	return 0;
 }
-late_initcall(kexecfs_test_init);
+late_initcall(luo_test_init);

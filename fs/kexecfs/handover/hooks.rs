@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What tests change about what is handed over.
+//!
+//! Without `CONFIG_KEXECFS_TEST` nothing does: the hooks are constants then, of which no code is
+//! left.
+
+#[cfg(CONFIG_KEXECFS_TEST)]
+use kernel::sync::SetOnce;
+use kernel::{
+    kho::abi::kexecfs as abi,
+    prelude::*, //
+};
+
+/// Functions that are called for what is about to be handed over.
+///
+/// They may run in a reboot, under the locks that it needs.
+pub(crate) struct Hooks {
+    /// The version to hand over.
+    pub(crate) version: fn() -> (u16, u16),
+    /// Changes the root.
+    pub(crate) root: fn(&mut abi::Root),
+    /// Changes the index, an array of [`abi::Domain`].
+    pub(crate) index: fn(&mut [u8]),
+    /// Changes the stream of a domain.
+    pub(crate) stream: fn(&mut [u8]),
+    /// The type and the flags of a further record for each domain.
+    pub(crate) unknown_record: fn() -> Option<(u16, u16)>,
+}
+
+const NONE: Hooks = Hooks {
+    version: || (abi::MAJOR, abi::MINOR),
+    root: |_| {},
+    index: |_| {},
+    stream: |_| {},
+    unknown_record: || None,
+};
+
+#[cfg(CONFIG_KEXECFS_TEST)]
+static HOOKS: SetOnce<Hooks> = SetOnce::new();
+
+#[cfg(CONFIG_KEXECFS_TEST)]
+impl Hooks {
+    /// Puts the hooks in place, for good.
+    pub(crate) fn set(self) {
+        HOOKS.populate(self);
+    }
+}
+
+/// The hooks that are in place.
+#[cfg(CONFIG_KEXECFS_TEST)]
+pub(super) fn hooks() -> &'static Hooks {
+    HOOKS.as_ref().unwrap_or(&NONE)
+}
+
+/// The hooks that are in place: none.
+#[cfg(not(CONFIG_KEXECFS_TEST))]
+#[inline(always)]
+pub(super) fn hooks() -> &'static Hooks {
+    &NONE
+}
