@@ -307,7 +307,7 @@ impl Domain {
             incoming.name,
             session,
             incoming.options,
-            incoming.identity.unwrap_or_else(Identity::new),
+            incoming.identity,
             restorable,
             incoming.tree,
             Some(Came {

@@ -25,10 +25,10 @@ pub(crate) use self::{
         OutgoingRoot, //
     },
     tree::{
-        IncomingAttr,
         IncomingInode,
         IncomingKind,
-        Tree, //
+        Tree,
+        FA_FLAGS, //
     },
     writer::{
         Records,

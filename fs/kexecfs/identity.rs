@@ -41,22 +41,14 @@ impl Identity {
     }
 
     /// One that the previous kernel handed over, unless it is illegal.
-    pub(crate) fn from_record(record: &abi::SuperRecord) -> Option<Self> {
-        let uuid = Uuid::from_bytes(record.uuid);
-        let legal = !uuid.is_null() && (abi::INO_MIN..=abi::INO_MAX).contains(&record.next_ino);
+    pub(crate) fn restore(uuid: [u8; 16], next_ino: u64) -> Option<Self> {
+        let uuid = Uuid::from_bytes(uuid);
+        let legal = !uuid.is_null() && (abi::INO_MIN..=abi::INO_MAX).contains(&next_ino);
 
         legal.then(|| Self {
             uuid,
-            next_ino: Atomic::new(record.next_ino),
+            next_ino: Atomic::new(next_ino),
         })
-    }
-
-    /// What is handed over.
-    pub(crate) fn to_record(&self) -> abi::SuperRecord {
-        abi::SuperRecord {
-            uuid: *self.uuid.as_bytes(),
-            next_ino: self.next_ino(),
-        }
     }
 
     pub(crate) fn uuid(&self) -> &Uuid {
@@ -101,10 +93,7 @@ mod tests {
     use super::*;
 
     fn with(next_ino: u64) -> Option<Identity> {
-        Identity::from_record(&abi::SuperRecord {
-            uuid: [7; 16],
-            next_ino,
-        })
+        Identity::restore([7; 16], next_ino)
     }
 
     #[test]
@@ -113,8 +102,8 @@ mod tests {
 
         assert_eq!(identity.new_ino()?, abi::INO_MIN);
         assert_eq!(identity.new_ino()?, abi::INO_MIN + 1);
-        let record = identity.to_record();
-        let next = Identity::from_record(&record).ok_or(EINVAL)?;
+        let next = Identity::restore(*identity.uuid().as_bytes(), identity.next_ino());
+        let next = next.ok_or(EINVAL)?;
 
         assert_eq!(next.uuid(), identity.uuid());
         assert_eq!(next.generation(), identity.generation());
@@ -148,10 +137,6 @@ mod tests {
         assert!(with(abi::INO_MIN - 1).is_none());
         assert!(with(abi::INO_MAX).is_some());
         assert!(with(abi::INO_MAX + 1).is_none());
-        assert!(Identity::from_record(&abi::SuperRecord {
-            uuid: [0; 16],
-            next_ino: abi::INO_MIN,
-        })
-        .is_none());
+        assert!(Identity::restore([0; 16], abi::INO_MIN).is_none());
     }
 }

@@ -822,7 +822,6 @@ fn write_name(
         write_inode(writer, visit.inode, page)?;
         let item = item(visit.inode)?;
 
-        writer.attr(to_record(visit.inode, visit.number)?.as_bytes())?;
         item.xattrs().for_each(|name, value| {
             check()?;
             writer.xattr(visit.number, name.to_bytes(), value)
@@ -850,6 +849,7 @@ fn write_inode(writer: &mut Writer<'_>, inode: &Inode<KexecFs>, page: &mut [u8])
     };
 
     set_times(&mut record, &times);
+    to_record(inode, &mut record)?;
     let content = match &item(inode)?.kind {
         Kind::File(content) => content,
         _ => {

@@ -183,7 +183,7 @@ struct Frozen {
     /// Whether LUO's sessions could be read.
     loaded: Result,
     supers: KVVec<ActiveSuper<KexecFs>>,
-    index: VVec<abi::Domain>,
+    index: VVec<abi::IndexEntry>,
     domains: KVVec<Rebooting>,
 }
 
@@ -264,7 +264,7 @@ impl Frozen {
     fn add_left_behind(&mut self, domain: &Arc<Domain>, records: Records) -> Result {
         let mut entry = records.entry()?;
 
-        entry.len |= abi::DOMAIN_LEFT_BEHIND;
+        entry.flags |= abi::ENTRY_EXCLUDED;
         self.index.push(entry, GFP_KERNEL)?;
         let rebooting = Rebooting {
             domain: domain.clone(),
@@ -400,7 +400,7 @@ impl SessionOwner for Reboot {
         let failure = domain.freeze_failure(token, error);
 
         if domain.options().errors == Errors::Drop {
-            reboot.root.lock().leave_behind(number);
+            reboot.root.lock().exclude(number);
             domain.was_excluded();
             leave_behind(domain, failure);
             return true;

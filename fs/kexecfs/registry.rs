@@ -132,7 +132,7 @@ impl Registry {
 
                     (name, Some(Domain::updated(domain)?))
                 }
-                Found::LeftBehind(session) => {
+                Found::Excluded(session) => {
                     pr_notice!("{session}: left behind by the previous kernel (errors=drop)\n");
                     self.left_behind.lock().push(session, GFP_KERNEL)?;
                     return Ok(());

@@ -9,7 +9,10 @@ use crate::{
         Kind, //
     },
     domain::Domain,
-    handover::IncomingAttr,
+    handover::{
+        IncomingInode,
+        FA_FLAGS, //
+    },
     types::KexecFs, //
 };
 use kernel::{
@@ -36,7 +39,7 @@ use kernel::{
 };
 
 /// The flags that a user changes: the ones that tmpfs has.
-const FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::NOATIME;
+const FLAGS: u32 = FA_FLAGS;
 
 /// The flags that an inode has from its directory.
 const INHERITED: u32 = fl::NODUMP | fl::NOATIME;
@@ -58,15 +61,9 @@ pub(super) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>
 }
 
 /// Gives an inode that was handed over its number and its attributes.
-///
-/// If the previous kernel knew none, they are those of a new one.
-pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, attr: Option<&IncomingAttr>) -> Result {
-    let Some(attr) = attr else {
-        return init(new, None);
-    };
-
-    new.set_handle(attr.ino, attr.generation);
-    set(new, attr.btime, attr.flags & FLAGS)
+pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, incoming: &IncomingInode) -> Result {
+    new.set_handle(incoming.ino, incoming.generation);
+    set(new, incoming.btime, incoming.fa_flags)
 }
 
 fn set(new: &mut NewInode<'_, KexecFs>, btime: Timespec, flags: u32) -> Result {
@@ -78,19 +75,16 @@ fn set(new: &mut NewInode<'_, KexecFs>, btime: Timespec, flags: u32) -> Result {
     Ok(())
 }
 
-/// What is handed over of an inode, which has the number `number` there.
-pub(crate) fn to_record(inode: &Inode<KexecFs>, number: u32) -> Result<abi::AttrRecord> {
+/// Fills in what is handed over of the number and the attributes of an inode.
+pub(crate) fn to_record(inode: &Inode<KexecFs>, record: &mut abi::InodeRecord) -> Result {
     let attr = &item(inode)?.attr;
     let btime = attr.btime.copy().unwrap_or_default();
 
-    Ok(abi::AttrRecord {
-        ino: inode.ino(),
-        btime_sec: btime.sec,
-        btime_nsec: btime.nsec,
-        inode: number,
-        generation: inode.generation(),
-        flags: attr.flags(),
-    })
+    record.ino = inode.ino();
+    record.generation = inode.generation();
+    (record.btime_sec, record.btime_nsec) = (btime.sec, btime.nsec);
+    record.fa_flags = attr.flags();
+    Ok(())
 }
 
 /// Tells the attributes for `statx()`.

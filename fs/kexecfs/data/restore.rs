@@ -137,21 +137,23 @@ fn handed_over<'a>(
     number: u32,
 ) -> Result<NewInode<'a, KexecFs>> {
     let domain: Arc<Domain> = sb.info().into();
-    let recorded: IncomingInode<'_> = tree.inode(number).ok_or(EIO)?;
+    let recorded: &IncomingInode = tree.inode(number).ok_or(EIO)?;
     let kind = match recorded.kind {
         IncomingKind::Directory => Kind::Directory,
-        IncomingKind::Packed(contents) => Kind::File(Content::packed(domain.clone(), contents)?),
+        IncomingKind::Packed(contents) => {
+            Kind::File(Content::packed(domain.clone(), tree.contents(contents)?)?)
+        }
         IncomingKind::Token(token) => {
             Kind::File(Content::handed_over(domain.clone(), token, recorded.size)?)
         }
         IncomingKind::Link(target) => Kind::Link {
-            _counted: Counted::new(domain.clone(), bytes_of_link(target)),
+            _counted: Counted::new(domain.clone(), bytes_of_link(tree.contents(target)?)),
         },
         IncomingKind::Special => Kind::Other,
     };
     let mut inode = NewInode::new(sb, recorded.mode, Item::handed_over(domain, kind)?)?;
 
-    attr::restore(&mut inode, tree.attr(number).as_ref())?;
+    attr::restore(&mut inode, recorded)?;
     inode.set_owner(recorded.uid, recorded.gid);
     match recorded.kind {
         IncomingKind::Directory => inode.set_offset_dir::<Directory>()?,
@@ -163,7 +165,7 @@ fn handed_over<'a>(
         IncomingKind::Link(target) => {
             let mut buf = KVVec::new();
 
-            buf.extend_from_slice(target, GFP_KERNEL_ACCOUNT)?;
+            buf.extend_from_slice(tree.contents(target)?, GFP_KERNEL_ACCOUNT)?;
             buf.push(0, GFP_KERNEL_ACCOUNT)?;
             set_symlink(
                 &mut inode,

@@ -438,16 +438,19 @@ impl Domain {
             .map(|carried| (&carried.entry.name, carried.entry.token, carried.size));
         let files = Iterator::chain(preserved, carried);
 
-        let waiting = table.came.as_ref().map(Came::waiting);
+        let waited = table.came.as_ref().map_or(0, Came::waiting);
 
         writer.domain(
             &self.name,
             Some(&self.session),
+            &self.identity,
             &table.options,
-            waiting,
-            files,
+            waited,
         )?;
-        writer.super_block(&self.identity.to_record())
+        for (name, token, size) in files {
+            writer.file(name, token, size)?;
+        }
+        Ok(())
     }
 }
 

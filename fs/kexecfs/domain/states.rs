@@ -179,13 +179,7 @@ impl Domain {
         let options = self.options();
 
         Records::measured(|writer| {
-            writer.domain(
-                &self.name,
-                Some(&self.session),
-                &options,
-                None,
-                core::iter::empty(),
-            )?;
+            writer.domain(&self.name, Some(&self.session), &self.identity, &options, 0)?;
             writer.end()
         })
     }

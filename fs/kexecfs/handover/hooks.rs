@@ -16,11 +16,11 @@ use kernel::{
 ///
 /// They may run in a reboot, under the locks that it needs.
 pub(crate) struct Hooks {
-    /// The version to hand over.
-    pub(crate) version: fn() -> (u16, u16),
     /// Changes the root.
     pub(crate) root: fn(&mut abi::Root),
-    /// Changes the index, an array of [`abi::Domain`].
+    /// Changes the record of a domain.
+    pub(crate) domain: fn(&mut abi::DomainRecord),
+    /// Changes the index, an array of [`abi::IndexEntry`].
     pub(crate) index: fn(&mut [u8]),
     /// Changes the stream of a domain.
     pub(crate) stream: fn(&mut [u8]),
@@ -29,8 +29,8 @@ pub(crate) struct Hooks {
 }
 
 const NONE: Hooks = Hooks {
-    version: || (abi::MAJOR, abi::MINOR),
     root: |_| {},
+    domain: |_| {},
     index: |_| {},
     stream: |_| {},
     unknown_record: || None,

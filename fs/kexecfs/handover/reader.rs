@@ -6,7 +6,8 @@ use super::tree::{
     Checked,
     Frame,
     Index,
-    Tree, //
+    Tree,
+    RESERVED, //
 };
 use crate::{
     identity::Identity,
@@ -45,7 +46,7 @@ pub(crate) struct IncomingDomain {
     pub(crate) session: Option<Name>,
     pub(crate) options: Options,
     /// The identity of its superblock.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Identity,
     /// For how many seconds it waited to be finished in earlier kernels.
     pub(crate) waited: u64,
     /// The length of its stream, in bytes.
@@ -69,6 +70,8 @@ pub(crate) struct Reader<'a> {
     stream: &'a [u8],
     at: usize,
     records: u32,
+    /// The name of a domain whose first record can't be read for another reason.
+    name: Option<Name>,
     /// What has been read so far, from the first record on.
     domain: Option<IncomingDomain>,
     index: Index,
@@ -82,6 +85,7 @@ impl<'a> Reader<'a> {
             stream,
             at: 0,
             records: 0,
+            name: None,
             domain: None,
             index: Index::default(),
             tokens: RBTree::new(),
@@ -94,22 +98,22 @@ impl<'a> Reader<'a> {
     ///
     /// `EIO` if it breaks a rule of the ABI, `ENOMEM`.
     pub(crate) fn domain(mut self) -> Result<(IncomingDomain, Index), Unreadable> {
-        let unreadable = |name, (why, error), at| Unreadable {
-            name,
-            why,
-            at,
-            error,
+        let result = self.all_records();
+        let (why, error) = match (result, self.domain) {
+            (Ok(()), Some(domain)) => return Ok((domain, self.index)),
+            (Ok(()), None) => ("it has no record of the domain", EIO),
+            (Err(why), domain) => {
+                self.name = self.name.or(domain.map(|domain| domain.name));
+                why
+            }
         };
 
-        match (self.all_records(), self.domain) {
-            (Ok(()), Some(domain)) => Ok((domain, self.index)),
-            (Ok(()), None) => Err(unreadable(
-                None,
-                ("it has no record of the domain", EIO),
-                self.at,
-            )),
-            (Err(why), domain) => Err(unreadable(domain.map(|domain| domain.name), why, self.at)),
-        }
+        Err(Unreadable {
+            name: self.name,
+            why,
+            at: self.at,
+            error,
+        })
     }
 
     /// Reads up to the end of the stream.
@@ -131,10 +135,7 @@ impl<'a> Reader<'a> {
     fn record(&mut self, frame: &Frame<'_>) -> Checked<()> {
         let (payload, at) = (frame.payload, frame.at);
         let domain = match (frame.kind, self.domain.as_mut()) {
-            (abi::RECORD_DOMAIN, None) => {
-                self.domain = Some(domain_record(payload)?);
-                return Ok(());
-            }
+            (abi::RECORD_DOMAIN, None) => return self.first(payload),
             (abi::RECORD_DOMAIN, Some(_)) => {
                 return Err(("there are two records of the domain", EIO));
             }
@@ -144,17 +145,13 @@ impl<'a> Reader<'a> {
 
         match frame.kind {
             abi::RECORD_FILE => file(payload, domain, &mut self.tokens),
-            abi::RECORD_LIMITS => limits(payload, domain),
-            abi::RECORD_WAITING => waiting(payload, domain),
-            abi::RECORD_SUPER => super_block(payload, domain),
-            abi::RECORD_INODE => match self.index.add_inode(payload, at)? {
-                Some(token) => new_token(token, &mut self.tokens),
-                None => Ok(()),
-            },
-            abi::RECORD_ATTR => {
-                let next_ino = domain.identity.as_ref().map(Identity::next_ino);
+            abi::RECORD_INODE => {
+                let next_ino = domain.identity.next_ino();
 
-                self.index.add_attr(payload, at, next_ino)
+                match self.index.add_inode(payload, at, next_ino)? {
+                    Some(token) => new_token(token, &mut self.tokens),
+                    None => Ok(()),
+                }
             }
             abi::RECORD_NAME => self.index.add_name(payload, at),
             abi::RECORD_XATTR => self.index.add_xattr(payload, at),
@@ -165,12 +162,42 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads the record of the domain.
+    fn first(&mut self, payload: &[u8]) -> Checked<()> {
+        let (record, names) = abi::DomainRecord::ref_from_prefix(payload)
+            .map_err(|_| ("the record of the domain is too short", EIO))?;
+        let (name, session) = split_names(record, names)?;
+
+        match options_and_identity(record) {
+            Ok((options, identity)) => {
+                self.domain = Some(IncomingDomain {
+                    name,
+                    session,
+                    options,
+                    identity,
+                    waited: record.waited,
+                    len: 0,
+                    files: RBTree::new(),
+                    tree: None,
+                });
+                Ok(())
+            }
+            Err(why) => {
+                self.name = Some(name);
+                Err(why)
+            }
+        }
+    }
+
     fn end(&self, frame: &Frame<'_>) -> Checked<()> {
         let end = abi::EndRecord::ref_from_bytes(frame.payload)
             .map_err(|_| ("the record of the end has another length", EIO))?;
 
         if end.count != self.records {
             return Err(("there are more or fewer records than its end says", EIO));
+        }
+        if end.reserved != 0 {
+            return Err(RESERVED);
         }
         if frame.end != self.stream.len() {
             return Err(("something follows its end", EIO));
@@ -179,9 +206,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn domain_record(payload: &[u8]) -> Checked<IncomingDomain> {
-    let (record, names) = abi::DomainRecord::ref_from_prefix(payload)
-        .map_err(|_| ("the record of the domain is too short", EIO))?;
+/// Checks features of a root or a domain.
+pub(super) fn check_features(features: &abi::Features) -> Checked<()> {
+    if features.required & !features.active != 0 || features.active & !features.supported != 0 {
+        return Err(("its features contradict each other", EIO));
+    }
+    if features.required & !abi::FEATURES != 0 {
+        return Err(("it requires features that this kernel doesn't have", EIO));
+    }
+    Ok(())
+}
+
+/// Returns the name of a domain and that of its session, which are all of `names`.
+fn split_names(record: &abi::DomainRecord, names: &[u8]) -> Checked<(Name, Option<Name>)> {
     let (name, session) = names
         .split_at_checked(record.name_len.into())
         .filter(|(_, session)| session.len() == usize::from(record.session_len))
@@ -202,6 +239,16 @@ fn domain_record(payload: &[u8]) -> Checked<IncomingDomain> {
         [] => None,
         session => Some(Name::of_session(session).map_err(|e| ("no memory", e))?),
     };
+
+    Ok((name, session))
+}
+
+/// Checks all of the record of a domain but its names.
+fn options_and_identity(record: &abi::DomainRecord) -> Checked<(Options, Identity)> {
+    check_features(&record.features)?;
+    if record.flags & !(abi::DOMAIN_DROP | abi::DOMAIN_PERSIST) != 0 {
+        return Err(RESERVED);
+    }
     let options = || {
         let mode = u16::try_from(record.mode).ok()?;
 
@@ -210,8 +257,8 @@ fn domain_record(payload: &[u8]) -> Checked<IncomingDomain> {
             gid: Kgid::from_val(record.gid)?,
             mode,
             max_fds: record.max_fds,
-            size: Limit::DEFAULT,
-            nr_inodes: Limit::DEFAULT,
+            size: Limit::from_record(record.size),
+            nr_inodes: Limit::from_record(record.nr_inodes),
             errors: if record.flags & abi::DOMAIN_DROP == 0 {
                 Errors::Refuse
             } else {
@@ -220,17 +267,11 @@ fn domain_record(payload: &[u8]) -> Checked<IncomingDomain> {
             persist: record.flags & abi::DOMAIN_PERSIST != 0,
         })
     };
+    let options = options().ok_or(("the owner or mode of the domain is illegal", EIO))?;
+    let identity = Identity::restore(record.uuid, record.next_ino)
+        .ok_or(("the superblock has an illegal UUID or number", EIO))?;
 
-    Ok(IncomingDomain {
-        name,
-        session,
-        options: options().ok_or(("the owner or mode of the domain is illegal", EIO))?,
-        identity: None,
-        waited: 0,
-        len: 0,
-        files: RBTree::new(),
-        tree: None,
-    })
+    Ok((options, identity))
 }
 
 fn file(payload: &[u8], domain: &mut IncomingDomain, tokens: &mut RBTree<u64, ()>) -> Checked<()> {
@@ -242,6 +283,9 @@ fn file(payload: &[u8], domain: &mut IncomingDomain, tokens: &mut RBTree<u64, ()
     }
     if record.size > i64::MAX as u64 {
         return Err(("the size of a file is too large", EIO));
+    }
+    if record.reserved != [0; 3] {
+        return Err(RESERVED);
     }
     let name = Name::of_file(name).map_err(|e| ("the name of a file is illegal", io(e)))?;
     let file = IncomingFile {
@@ -267,35 +311,6 @@ fn new_token(token: u64, tokens: &mut RBTree<u64, ()>) -> Checked<()> {
 
     match twice {
         Some(_) => Err(("two files have the same token", EIO)),
-        None => Ok(()),
-    }
-}
-
-fn limits(payload: &[u8], domain: &mut IncomingDomain) -> Checked<()> {
-    let record = abi::LimitsRecord::ref_from_bytes(payload)
-        .map_err(|_| ("the record of the limits has another length", EIO))?;
-
-    domain.options.size = Limit::from_record(record.size);
-    domain.options.nr_inodes = Limit::from_record(record.nr_inodes);
-    Ok(())
-}
-
-fn waiting(payload: &[u8], domain: &mut IncomingDomain) -> Checked<()> {
-    let record = abi::WaitingRecord::ref_from_bytes(payload)
-        .map_err(|_| ("the record of its waiting has another length", EIO))?;
-
-    domain.waited = record.seconds;
-    Ok(())
-}
-
-fn super_block(payload: &[u8], domain: &mut IncomingDomain) -> Checked<()> {
-    let (record, _) = abi::SuperRecord::ref_from_prefix(payload)
-        .map_err(|_| ("the record of the superblock is too short", EIO))?;
-    let identity = Identity::from_record(record)
-        .ok_or(("the superblock has an illegal UUID or number", EIO))?;
-
-    match domain.identity.replace(identity) {
-        Some(_) => Err(("there are two records of the superblock", EIO)),
         None => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ mod cases {
     use super::super::*;
     use crate::handover::writer::{
         self,
+        record_len,
         Writer, //
     };
 
@@ -24,6 +25,8 @@ mod cases {
 
     fn domain_record(name: &[u8], session: &[u8]) -> abi::DomainRecord {
         abi::DomainRecord {
+            uuid: [1; 16],
+            next_ino: abi::INO_MAX,
             uid: 1000,
             gid: 1001,
             mode: 0o750,
@@ -74,6 +77,14 @@ mod cases {
         writer.record(abi::RECORD_END, &[end.as_bytes()])
     }
 
+    fn inode_record(mode: u32, ino: u64) -> abi::InodeRecord {
+        abi::InodeRecord {
+            mode,
+            ino,
+            ..Default::default()
+        }
+    }
+
     fn why(stream: &[u8]) -> &'static str {
         Reader::new(stream).domain().err().map_or("", |e| e.why)
     }
@@ -82,11 +93,14 @@ mod cases {
     fn what_is_written_is_read() -> Result {
         let name = Name::of_domain(b"vm1")?;
         let session = name.session()?;
-        let options = Options::new()?;
+        let (identity, options) = (Identity::new(), Options::new()?);
         let (ram, tail) = (Name::of_file(b"ram of vm")?, Name::of_file(b"\xc3\xa4")?);
         let files = [(&ram, 3, 4096), (&tail, u64::MAX, 0)];
         let stream = stream(|writer| {
-            writer.domain(&name, Some(&session), &options, Some(7), files.into_iter())?;
+            writer.domain(&name, Some(&session), &identity, &options, 7)?;
+            for (name, token, size) in files {
+                writer.file(name, token, size)?;
+            }
             writer.end()
         })?;
         let Ok((domain, _)) = Reader::new(&stream).domain() else {
@@ -95,6 +109,8 @@ mod cases {
 
         assert!(domain.name == name && domain.session == Some(session));
         assert!(domain.options == options && domain.waited == 7);
+        assert!(domain.identity.uuid() == identity.uuid());
+        assert_eq!(domain.identity.next_ino(), identity.next_ino());
         assert_eq!(domain.files.iter().count(), 2);
         for (name, token, size) in files {
             let file = domain.files.get(name).ok_or(ENOENT)?;
@@ -107,9 +123,9 @@ mod cases {
     #[test]
     fn a_domain_without_files_has_no_session() -> Result {
         let name = Name::of_domain(b"vm1")?;
-        let options = Options::new()?;
+        let (identity, options) = (Identity::new(), Options::new()?);
         let stream = stream(|writer| {
-            writer.domain(&name, None, &options, None, core::iter::empty())?;
+            writer.domain(&name, None, &identity, &options, 0)?;
             writer.end()
         })?;
         let (domain, _) = Reader::new(&stream).domain().map_err(|e| e.error)?;
@@ -134,14 +150,10 @@ mod cases {
     #[test]
     fn no_byte_can_be_changed_into_a_crash() -> Result {
         let mut damaged = domain_with(&[(0, b"a"), (1, b"b")], |writer| {
-            let dir = abi::InodeRecord {
-                mode: 0o040755,
-                ..Default::default()
-            };
+            let dir = inode_record(0o040755, abi::INO_MIN);
             let file = abi::InodeRecord {
-                mode: 0o100644,
                 size: 8,
-                ..Default::default()
+                ..inode_record(0o100644, abi::INO_MIN + 1)
             };
 
             writer.inode(&dir, b"")?;
@@ -245,6 +257,108 @@ mod cases {
 
         assert!(unreadable.name == Some(Name::of_domain(b"vm1")?));
         assert!(unreadable.error == EIO && unreadable.at != 0);
+        Ok(())
+    }
+
+    /// A domain with these features.
+    fn with_features(supported: u64, required: u64, active: u64) -> Result<VVec<u8>> {
+        stream(|writer| {
+            let domain = abi::DomainRecord {
+                features: abi::Features {
+                    supported,
+                    required,
+                    active,
+                },
+                ..domain_record(b"vm1", b"")
+            };
+
+            writer.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), b"vm1"])?;
+            end(writer, writer.records)
+        })
+    }
+
+    #[test]
+    fn features_that_are_required_are_there() -> Result {
+        let all = u64::MAX;
+        let new = 1 << 63;
+
+        for (supported, required, active) in [(0, 0, 0), (new, 0, 0), (new, 0, new), (all, 0, all)]
+        {
+            assert_eq!(why(&with_features(supported, required, active)?), "");
+        }
+        for (supported, required, active) in
+            [(0, 0, new), (new, new, 0), (0, new, 0), (0, new, new)]
+        {
+            assert_eq!(
+                why(&with_features(supported, required, active)?),
+                "its features contradict each other"
+            );
+        }
+        for (supported, required) in [(new, new), (all, all), (all, new)] {
+            let stream = with_features(supported, required, supported)?;
+            let Err(unreadable) = Reader::new(&stream).domain() else {
+                return Err(EINVAL);
+            };
+
+            assert_eq!(
+                unreadable.why,
+                "it requires features that this kernel doesn't have"
+            );
+            assert!(unreadable.name == Some(Name::of_domain(b"vm1")?) && unreadable.error == EIO);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_reserved_is_zero() -> Result {
+        let (why_reserved, _) = RESERVED;
+        let flags = stream(|writer| {
+            let domain = abi::DomainRecord {
+                flags: 4,
+                ..domain_record(b"vm1", b"")
+            };
+
+            writer.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), b"vm1"])?;
+            end(writer, writer.records)
+        })?;
+        let file = domain_with(&[], |writer| {
+            let file = abi::FileRecord {
+                reserved: [0, 1, 0],
+                ..file_record(0, b"a")
+            };
+
+            writer.record(abi::RECORD_FILE, &[file.as_bytes(), b"a"])
+        })?;
+        let mut header = domain_with(&[], |_| Ok(()))?;
+
+        *header.get_mut(FLAGS_AT).ok_or(EINVAL)? |= 2;
+        let mut ended = domain_with(&[], |_| Ok(()))?;
+        let reserved = ended.len() - 1;
+
+        *ended.get_mut(reserved).ok_or(EINVAL)? = 1;
+        for stream in [flags, file, header, ended] {
+            assert_eq!(why(&stream), why_reserved);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_plan_is_kept_to() -> Result {
+        let (name, identity) = (Name::of_domain(b"vm1")?, Identity::new());
+        let options = Options::new()?;
+        let mut write = |writer: &mut Writer<'_>| {
+            writer.domain(&name, None, &identity, &options, 0)?;
+            writer.end()
+        };
+        let (_, len) = writer::stream(&mut write)?;
+        let planned = record_len(size_of::<abi::DomainRecord>() + 3)?
+            + record_len(size_of::<abi::EndRecord>())?;
+
+        assert_eq!(planned, len);
+        assert!(writer::fill(len, &mut write).is_ok());
+        for wrong in [0, 8, len - 8, len - 1, len + 1, len + 8] {
+            assert_eq!(writer::fill(wrong, &mut write).err(), Some(EIO));
+        }
         Ok(())
     }
 }

@@ -5,12 +5,20 @@
 use super::{
     hooks::hooks,
     reader::{
+        check_features,
         IncomingDomain,
         Reader,
         Unreadable, //
     },
-    tree::Tree,
-    writer::page_buffer, //
+    tree::{
+        Checked,
+        Tree,
+        RESERVED, //
+    },
+    writer::{
+        page_buffer,
+        FEATURES, //
+    }, //
 };
 use crate::words::name::Name;
 use core::mem::offset_of;
@@ -53,11 +61,11 @@ impl OutgoingRoot {
 
     /// Points the subtree at what `domains` hand over, which has to stay until
     /// [`OutgoingRoot::unseal`].
-    pub(crate) fn seal(&mut self, domains: &[abi::Domain]) -> Result {
+    pub(crate) fn seal(&mut self, domains: &[abi::IndexEntry]) -> Result {
         let mut index = page_buffer(core::mem::size_of_val(domains))?;
 
         for (slot, domain) in index
-            .chunks_exact_mut(size_of::<abi::Domain>())
+            .chunks_exact_mut(size_of::<abi::IndexEntry>())
             .zip(domains)
         {
             slot.copy_from_slice(domain.as_bytes());
@@ -70,16 +78,16 @@ impl OutgoingRoot {
         Ok(())
     }
 
-    /// Marks a domain as left behind, after all.
-    pub(crate) fn leave_behind(&mut self, number: usize) {
-        let at = number * size_of::<abi::Domain>();
+    /// Excludes a domain after all.
+    pub(crate) fn exclude(&mut self, number: usize) {
+        let at = number * size_of::<abi::IndexEntry>();
         let entry = self
             .index
             .as_mut()
-            .and_then(|index| abi::Domain::mut_from_prefix(index.get_mut(at..)?).ok());
+            .and_then(|index| abi::IndexEntry::mut_from_prefix(index.get_mut(at..)?).ok());
 
         if let Some((entry, _)) = entry {
-            entry.len |= abi::DOMAIN_LEFT_BEHIND;
+            entry.flags |= abi::ENTRY_EXCLUDED;
         }
     }
 
@@ -91,11 +99,11 @@ impl OutgoingRoot {
     }
 
     fn write(&mut self, count: usize, index: Option<&PreservedVmalloc>) -> Result {
-        let (major, minor) = (hooks().version)();
         let mut root = abi::Root {
             magic: abi::ROOT_MAGIC,
-            major,
-            minor,
+            major: abi::MAJOR,
+            minor: abi::MINOR,
+            features: FEATURES,
             count: count.try_into()?,
             seal: index.map_or(0, |_| abi::SEAL_MAGIC),
             index: index.map(|index| index.descriptor()).unwrap_or_default(),
@@ -111,7 +119,7 @@ impl OutgoingRoot {
 pub(crate) enum Found {
     Domain(IncomingDomain),
     /// The kexec has gone on without it: what is left is the LUO session of this name.
-    LeftBehind(Name),
+    Excluded(Name),
     Unreadable(Unreadable),
 }
 
@@ -149,6 +157,10 @@ pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
         );
         return Err(EIO);
     }
+    if let Err((why, e)) = check_root(root) {
+        pr_err!("the root of what was handed over can't be read: {why}\n");
+        return Err(e);
+    }
     match root.seal {
         abi::SEAL_MAGIC => read_index(&folio, root, each),
         0 => Ok(()),
@@ -157,6 +169,14 @@ pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
             Err(EIO)
         }
     }
+}
+
+fn check_root(root: &abi::Root) -> Checked<()> {
+    check_features(&root.features)?;
+    if root.reserved != 0 {
+        return Err(RESERVED);
+    }
+    Ok(())
 }
 
 /// Reads the index that `root`, which lies in `folio`, tells of.
@@ -170,24 +190,24 @@ fn read_index(
     })?;
     let count = usize::try_from(root.count)?;
 
-    if count > index.len() / size_of::<abi::Domain>() {
+    if count > index.len() / size_of::<abi::IndexEntry>() {
         pr_err!("the index of what was handed over is too short for {count} domains\n");
         return Err(EIO);
     }
     for (number, entry) in index
-        .chunks_exact(size_of::<abi::Domain>())
+        .chunks_exact(size_of::<abi::IndexEntry>())
         .take(count)
         .enumerate()
     {
-        let at = number * size_of::<abi::Domain>();
-        let Ok((entry, _)) = abi::Domain::ref_from_prefix(entry) else {
+        let at = number * size_of::<abi::IndexEntry>();
+        let Ok((entry, _)) = abi::IndexEntry::ref_from_prefix(entry) else {
             return Err(EIO);
         };
 
-        let is_left_behind = entry.len & abi::DOMAIN_LEFT_BEHIND != 0;
+        let is_excluded = entry.flags & abi::ENTRY_EXCLUDED != 0;
 
         each(match read_domain(&index, at, entry) {
-            Ok(domain) if is_left_behind => Found::LeftBehind(match domain.session {
+            Ok(domain) if is_excluded => Found::Excluded(match domain.session {
                 Some(session) => session,
                 None => domain.name.session()?,
             }),
@@ -202,7 +222,7 @@ fn read_index(
 fn read_domain(
     index: &RestoredVmalloc,
     at: usize,
-    entry: &abi::Domain,
+    entry: &abi::IndexEntry,
 ) -> Result<IncomingDomain, Unreadable> {
     let unreadable = |why, error| Unreadable {
         name: None,
@@ -210,9 +230,9 @@ fn read_domain(
         at: 0,
         error,
     };
-    let area = RestoredVmalloc::new(index, at + offset_of!(abi::Domain, stream))
+    let area = RestoredVmalloc::new(index, at + offset_of!(abi::IndexEntry, stream))
         .map_err(|e| unreadable("its memory can't be had", e))?;
-    let stream = usize::try_from(entry.len & !abi::DOMAIN_LEFT_BEHIND)
+    let stream = usize::try_from(entry.len)
         .ok()
         .filter(|len| len % abi::RECORD_ALIGN == 0 && page_align(*len) == Some(area.len()))
         .and_then(|len| area.get(..len))
@@ -220,6 +240,15 @@ fn read_domain(
 
     let len = stream.len();
     let (mut domain, index) = Reader::new(stream).domain()?;
+
+    if entry.flags & !abi::ENTRY_EXCLUDED != 0 || entry.reserved != 0 {
+        let (why, error) = RESERVED;
+
+        return Err(Unreadable {
+            name: Some(domain.name),
+            ..unreadable(why, error)
+        });
+    }
 
     domain.len = len;
     if !index.is_empty() {

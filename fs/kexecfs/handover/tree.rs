@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! `data/`, from the previous kernel.
+//!
+//! Each record is read once: what it says is kept in the [`Index`] until the domain is mounted,
+//! [`INODE_SIZE`] bytes for an inode and 24 for a name or an extended attribute. Contents, targets
+//! of links, names and values stay where they came.
 
-use super::writer::Writer;
+use super::writer::{
+    record_len,
+    Writer, //
+};
 use crate::{
     space::{
         bytes_of,
@@ -14,6 +21,7 @@ use kernel::{
     alloc::AllocError,
     fs::{
         acl::{Acl, AclType},
+        fileattr::fl,
         DevT,
         FileType,
         Mode,
@@ -32,10 +40,26 @@ use kernel::{
     },
 };
 
+/// How many bytes the index keeps of an inode. Its record has 112 at least.
+const INODE_SIZE: usize = 136;
+
+static_assert!(size_of::<IncomingInode>() <= INODE_SIZE);
+static_assert!(size_of::<NameEntry>() <= 24 && size_of::<XattrEntry>() <= 24);
+
 /// The greatest length of what a symbolic link points at (`PATH_MAX` without the zero).
 const LINK_MAX: usize = 4095;
 
+/// The flags of `FS_IOC_GETFLAGS` that are handed over.
+pub(crate) const FA_FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::NOATIME;
+
+/// The beginnings of the names of extended attributes that are handed over, but for ACLs.
+const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+
+/// What breaks a rule of the ABI, or that there is no memory.
 pub(super) type Checked<T> = Result<T, (&'static str, Error)>;
+
+/// What is not zero and has to be.
+pub(super) const RESERVED: (&str, Error) = ("a reserved field is not zero", EIO);
 
 fn no_memory(_: AllocError) -> (&'static str, Error) {
     ("no memory", ENOMEM)
@@ -70,6 +94,9 @@ impl<'a> Frame<'a> {
         if padding.iter().any(|&byte| byte != 0) {
             return Err(("something follows a record", EIO));
         }
+        if header.flags & !abi::RECORD_MUST_UNDERSTAND != 0 {
+            return Err(RESERVED);
+        }
         Ok(Self {
             kind: header.kind,
             flags: header.flags,
@@ -80,36 +107,189 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Where a payload lies in the stream.
+/// Bytes of the stream.
 #[derive(Clone, Copy)]
-struct Span {
+pub(crate) struct Span {
     at: usize,
-    len: usize,
+    len: u32,
 }
 
 impl Span {
     fn of<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
-        stream.get(self.at..)?.get(..self.len)
+        stream.get(self.at..)?.get(..self.len as usize)
     }
 }
 
-/// Where all the records of a tree lie.
-#[derive(Default)]
-pub(crate) struct Index {
-    inodes: KVVec<InodeEntry>,
-    names: KVVec<Span>,
-    xattrs: KVVec<Span>,
-    /// How many bytes the files count.
-    bytes: u64,
+/// What an inode is.
+#[derive(Clone, Copy)]
+pub(crate) enum IncomingKind {
+    Directory,
+    /// A regular file with these contents.
+    Packed(Span),
+    /// A regular file whose contents LUO has under this token.
+    Token(u64),
+    /// A symbolic link to this.
+    Link(Span),
+    /// A pipe, a socket or a device node.
+    Special,
 }
 
-struct InodeEntry {
-    span: Span,
-    mode: Mode,
+/// An inode.
+pub(crate) struct IncomingInode {
+    pub(crate) kind: IncomingKind,
+    pub(crate) mode: Mode,
+    pub(crate) uid: Kuid,
+    pub(crate) gid: Kgid,
+    /// In bytes, of a regular file.
+    pub(crate) size: u64,
+    pub(crate) rdev: DevT,
+    pub(crate) times: Times,
+    pub(crate) btime: Timespec,
+    pub(crate) ino: u64,
+    pub(crate) generation: u32,
+    /// Those of `FS_IOC_GETFLAGS`, of which there are [`FA_FLAGS`].
+    pub(crate) fa_flags: u32,
     /// How many names it has.
-    links: u32,
-    /// Where its further attributes lie.
-    attr: Option<Span>,
+    pub(crate) links: u32,
+}
+
+impl IncomingInode {
+    /// Reads a record of an inode that lies at `at`. All numbers of inodes are below `next_ino`.
+    fn read(payload: &[u8], at: usize, next_ino: u64) -> Checked<Self> {
+        let (record, rest) = abi::InodeRecord::ref_from_prefix(payload)
+            .map_err(|_| ("the record of an inode is too short", EIO))?;
+        let mode = u16::try_from(record.mode)
+            .ok()
+            .and_then(Mode::decode)
+            .ok_or(("an inode has no known type", EIO))?;
+        let time = |sec, nsec| {
+            (nsec < 1_000_000_000)
+                .then_some(Timespec { sec, nsec })
+                .ok_or(("an inode has an illegal time", EIO))
+        };
+
+        if !(abi::INO_MIN..next_ino).contains(&record.ino) {
+            return Err(("an inode has an illegal number", EIO));
+        }
+        if record.flags & !abi::INODE_TOKEN != 0
+            || record.fa_flags & !FA_FLAGS != 0
+            || record.reserved != 0
+        {
+            return Err(RESERVED);
+        }
+        Ok(Self {
+            kind: Self::kind(record, mode, rest, at + size_of::<abi::InodeRecord>())?,
+            mode,
+            uid: Kuid::from_val(record.uid).ok_or(("an inode has an illegal owner", EIO))?,
+            gid: Kgid::from_val(record.gid).ok_or(("an inode has an illegal group", EIO))?,
+            size: record.size,
+            rdev: DevT::decode(record.rdev),
+            times: Times {
+                atime: time(record.atime_sec, record.atime_nsec)?,
+                mtime: time(record.mtime_sec, record.mtime_nsec)?,
+                ctime: time(record.ctime_sec, record.ctime_nsec)?,
+            },
+            btime: time(record.btime_sec, record.btime_nsec)?,
+            ino: record.ino,
+            generation: record.generation,
+            fa_flags: record.fa_flags,
+            links: 0,
+        })
+    }
+
+    /// Checks that `rest`, which lies at `at`, is what follows such a record.
+    fn kind(
+        record: &abi::InodeRecord,
+        mode: Mode,
+        rest: &[u8],
+        at: usize,
+    ) -> Checked<IncomingKind> {
+        let wrong = ("an inode has another size than its contents", EIO);
+        let span = Span {
+            at,
+            // A payload has no greater length.
+            len: u32::try_from(rest.len()).map_err(|_| wrong)?,
+        };
+        let fits = usize::try_from(record.size).ok() == Some(rest.len());
+        let has_token = record.flags & abi::INODE_TOKEN != 0;
+        let file_type = mode.file_type();
+
+        if !has_token && record.token != 0 {
+            return Err(("an inode has a token and no file of it", EIO));
+        }
+        if !matches!(file_type, Some(FileType::Chr | FileType::Blk)) && record.rdev != 0 {
+            return Err(("an inode has a device and is none", EIO));
+        }
+        match file_type {
+            Some(FileType::Reg) if has_token => {
+                if !rest.is_empty() && !fits || record.size > i64::MAX as u64 {
+                    return Err(wrong);
+                }
+                Ok(IncomingKind::Token(record.token))
+            }
+            _ if has_token => Err(("an inode has a token and is no file", EIO)),
+            Some(FileType::Reg) if fits => Ok(IncomingKind::Packed(span)),
+            Some(FileType::Lnk) if record.size == 0 => {
+                if rest.is_empty() || rest.len() > LINK_MAX || rest.contains(&0) {
+                    return Err(("a symbolic link in data/ is illegal", EIO));
+                }
+                Ok(IncomingKind::Link(span))
+            }
+            Some(FileType::Reg | FileType::Lnk) | None => Err(wrong),
+            Some(_) if !rest.is_empty() || record.size != 0 => Err(wrong),
+            Some(FileType::Dir) => Ok(IncomingKind::Directory),
+            Some(_) => Ok(IncomingKind::Special),
+        }
+    }
+}
+
+/// A name of an inode.
+struct NameEntry {
+    /// Where it lies.
+    at: usize,
+    parent: u32,
+    inode: u32,
+    len: u16,
+}
+
+impl NameEntry {
+    fn name<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
+        stream.get(self.at..)?.get(..self.len.into())
+    }
+}
+
+/// An extended attribute of an inode.
+struct XattrEntry {
+    /// Where its name lies, which the value follows.
+    at: usize,
+    inode: u32,
+    value_len: u32,
+    name_len: u16,
+}
+
+impl XattrEntry {
+    fn name<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
+        stream.get(self.at..)?.get(..self.name_len.into())
+    }
+
+    fn value<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
+        stream
+            .get(self.at..)?
+            .get(self.name_len.into()..)?
+            .get(..self.value_len as usize)
+    }
+}
+
+/// What the records of a tree say, and where the rest of them lies in the stream.
+#[derive(Default)]
+pub(crate) struct Index {
+    inodes: KVVec<IncomingInode>,
+    names: KVVec<NameEntry>,
+    xattrs: KVVec<XattrEntry>,
+    /// How many bytes the files count.
+    bytes: u64,
+    /// How many bytes the records take.
+    records_len: usize,
 }
 
 impl Index {
@@ -118,46 +298,52 @@ impl Index {
         self.inodes.is_empty()
     }
 
-    /// Checks the record of an inode, and returns its token if it has one.
-    pub(crate) fn add_inode(&mut self, payload: &[u8], at: usize) -> Checked<Option<u64>> {
-        let inode = IncomingInode::read(payload)?;
-        let entry = InodeEntry {
-            span: Span {
-                at,
-                len: payload.len(),
-            },
-            mode: inode.mode,
-            links: 0,
-            attr: None,
-        };
+    /// Counts a record of the tree.
+    fn count(&mut self, payload: &[u8]) -> Checked<()> {
+        let len = record_len(payload.len()).map_err(|e| ("it is too long", e))?;
 
-        if self.is_empty() && !entry.mode.is_dir() {
+        self.records_len = self.records_len.saturating_add(len);
+        Ok(())
+    }
+
+    /// Checks the record of an inode, and returns its token if it has one.
+    pub(crate) fn add_inode(
+        &mut self,
+        payload: &[u8],
+        at: usize,
+        next_ino: u64,
+    ) -> Checked<Option<u64>> {
+        let inode = IncomingInode::read(payload, at, next_ino)?;
+        let (mut bytes, mut token) = (bytes_of(inode.size, 0), None);
+
+        match inode.kind {
+            IncomingKind::Link(_) => {
+                let target = payload.get(size_of::<abi::InodeRecord>()..);
+
+                bytes = bytes_of_link(target.unwrap_or_default());
+            }
+            IncomingKind::Token(of_file) => token = Some(of_file),
+            _ => {}
+        }
+        if self.is_empty() && !inode.mode.is_dir() {
             return Err(("data/ is no directory", EIO));
         }
         u32::try_from(self.inodes.len()).map_err(|_| ("there are too many inodes", EIO))?;
-        self.bytes = self.bytes.saturating_add(match inode.kind {
-            IncomingKind::Link(target) => bytes_of_link(target),
-            _ => bytes_of(inode.size, 0),
-        });
-        self.inodes.push(entry, GFP_KERNEL).map_err(no_memory)?;
-        Ok(match inode.kind {
-            IncomingKind::Token(token) => Some(token),
-            _ => None,
-        })
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.inodes.push(inode, GFP_KERNEL).map_err(no_memory)?;
+        self.count(payload)?;
+        Ok(token)
     }
 
     /// Checks the record of a name.
     pub(crate) fn add_name(&mut self, payload: &[u8], at: usize) -> Checked<()> {
-        let name = IncomingName::read(payload).ok_or(("the record of a name is too short", EIO))?;
-        let (parent, number) = (name.parent as usize, name.inode as usize);
+        let (record, name) = abi::NameRecord::ref_from_prefix(payload)
+            .map_err(|_| ("the record of a name is too short", EIO))?;
+        let (parent, number) = (record.parent as usize, record.inode as usize);
 
-        Name::of_entry(name.name).map_err(|e| {
-            if e == EINVAL {
-                ("a name in data/ is illegal", EIO)
-            } else {
-                ("no memory", e)
-            }
-        })?;
+        if !Name::is_entry(name) {
+            return Err(("a name in data/ is illegal", EIO));
+        }
         match self.inodes.get(parent) {
             Some(dir) if dir.mode.is_dir() && (parent == 0 || dir.links != 0) => {}
             _ => return Err(("a name in data/ is in no directory", EIO)),
@@ -173,78 +359,58 @@ impl Index {
             .links
             .checked_add(1)
             .ok_or(("an inode has too many names", EIO))?;
-        let span = Span {
-            at,
-            len: payload.len(),
+        let entry = NameEntry {
+            at: at + size_of_val(record),
+            parent: record.parent,
+            inode: record.inode,
+            // CAST: It is a legal name.
+            len: name.len() as u16,
         };
-        self.names.push(span, GFP_KERNEL).map_err(no_memory)
+
+        self.names.push(entry, GFP_KERNEL).map_err(no_memory)?;
+        self.count(payload)
     }
 
     /// Checks the record of an extended attribute.
     pub(crate) fn add_xattr(&mut self, payload: &[u8], at: usize) -> Checked<()> {
-        let xattr =
-            IncomingXattr::read(payload).ok_or(("the record of an xattr is too short", EIO))?;
+        let too_short = ("the record of an xattr is too short", EIO);
+        let (record, rest) = abi::XattrRecord::ref_from_prefix(payload).map_err(|_| too_short)?;
+        let (name, value) = rest
+            .split_at_checked(record.name_len.into())
+            .ok_or(too_short)?;
         let is_legal = XATTR_PREFIXES.iter().any(|prefix| {
-            xattr
-                .name
-                .strip_prefix(*prefix)
+            name.strip_prefix(*prefix)
                 .is_some_and(|rest| !rest.is_empty() && !rest.contains(&0))
         });
+        let acl = AclType::from_name(name);
 
-        let acl = AclType::from_name(xattr.name);
-
-        if !is_legal && acl.is_none() || xattr.name.len() > abi::NAME_MAX {
+        if record.reserved != 0 {
+            return Err(RESERVED);
+        }
+        if !is_legal && acl.is_none() || name.len() > abi::NAME_MAX {
             return Err(("the name of an xattr is illegal", EIO));
         }
-        if xattr.value.len() > abi::XATTR_SIZE_MAX {
+        if value.len() > abi::XATTR_SIZE_MAX {
             return Err(("an xattr is too large", EIO));
         }
         let inode = self
             .inodes
-            .get(xattr.inode as usize)
+            .get(record.inode as usize)
             .ok_or(("an xattr is of no inode", EIO))?;
 
         if let Some(which) = acl {
-            check_acl(inode.mode, which, xattr.value)?;
+            check_acl(inode.mode, which, value)?;
         }
-        let span = Span {
-            at,
-            len: payload.len(),
+        let entry = XattrEntry {
+            at: at + size_of_val(record),
+            inode: record.inode,
+            // CAST: It is at most `XATTR_SIZE_MAX`.
+            value_len: value.len() as u32,
+            name_len: record.name_len,
         };
 
-        self.xattrs.push(span, GFP_KERNEL).map_err(no_memory)
-    }
-
-    /// Checks the record of further attributes of an inode, whose number is below `next_ino`.
-    pub(crate) fn add_attr(
-        &mut self,
-        payload: &[u8],
-        at: usize,
-        next_ino: Option<u64>,
-    ) -> Checked<()> {
-        let (record, _) = abi::AttrRecord::ref_from_prefix(payload)
-            .map_err(|_| ("the record of attributes is too short", EIO))?;
-        let inode = self
-            .inodes
-            .get_mut(record.inode as usize)
-            .ok_or(("attributes are of no inode", EIO))?;
-        let next_ino = next_ino.ok_or(("there is no record of the superblock", EIO))?;
-
-        if record.btime_nsec >= 1_000_000_000 {
-            return Err(("an inode has an illegal time", EIO));
-        }
-        if !(abi::INO_MIN..next_ino).contains(&record.ino) {
-            return Err(("an inode has an illegal number", EIO));
-        }
-        let span = Span {
-            at,
-            len: payload.len(),
-        };
-
-        match inode.attr.replace(span) {
-            Some(_) => Err(("an inode has two records of attributes", EIO)),
-            None => Ok(()),
-        }
+        self.xattrs.push(entry, GFP_KERNEL).map_err(no_memory)?;
+        self.count(payload)
     }
 
     /// Checks what can only be checked at the end of `stream`.
@@ -252,44 +418,34 @@ impl Index {
         if self.inodes.iter().skip(1).any(|inode| inode.links == 0) {
             return Err(("an inode has no name", EIO));
         }
-        if has_twins(&self.names, |span| {
-            IncomingName::read(span.of(stream)?).map(|link| (link.parent, link.name))
-        })? {
+        if has_twins(
+            self.names
+                .iter()
+                .map(|name| (name.parent, name.name(stream))),
+        )? {
             return Err(("two in a directory have the same name", EIO));
         }
-        if has_twins(&self.xattrs, |span| {
-            IncomingXattr::read(span.of(stream)?).map(|xattr| (xattr.inode, xattr.name))
-        })? {
+        if has_twins(
+            self.xattrs
+                .iter()
+                .map(|xattr| (xattr.inode, xattr.name(stream))),
+        )? {
             return Err(("an inode has two xattrs of the same name", EIO));
         }
-        self.check_inos(stream)
-    }
-
-    /// Checks that no two inodes have the same number.
-    fn check_inos(&self, stream: &[u8]) -> Checked<()> {
-        let mut inos = RBTree::new();
-        let spans = self.inodes.iter().filter_map(|inode| inode.attr);
-
-        for attr in spans.filter_map(|span| IncomingAttr::read(span.of(stream)?)) {
-            let twin = inos
-                .try_create_and_insert(attr.ino, (), GFP_KERNEL)
-                .map_err(|e| ("no memory", e))?;
-
-            if twin.is_some() {
-                return Err(("two inodes have the same number", EIO));
-            }
+        if has_twins(self.inodes.iter().map(|inode| inode.ino))? {
+            return Err(("two inodes have the same number", EIO));
         }
         Ok(())
     }
 }
 
-/// Whether two of `spans` have the same key.
-fn has_twins<'a>(spans: &[Span], key: impl Fn(&Span) -> Option<(u32, &'a [u8])>) -> Checked<bool> {
+/// Whether two of `keys` are the same.
+fn has_twins<K: Ord>(keys: impl Iterator<Item = K>) -> Checked<bool> {
     // Not by a sort of `core`: that recurses, as deep as the order of the keys makes it.
-    let mut keys = RBTree::new();
+    let mut seen = RBTree::new();
 
-    for key in spans.iter().filter_map(key) {
-        let twin = keys
+    for key in keys {
+        let twin = seen
             .try_create_and_insert(key, (), GFP_KERNEL)
             .map_err(|e| ("no memory", e))?;
 
@@ -298,233 +454,6 @@ fn has_twins<'a>(spans: &[Span], key: impl Fn(&Span) -> Option<(u32, &'a [u8])>)
         }
     }
     Ok(false)
-}
-
-/// What an inode is.
-#[derive(Clone, Copy)]
-pub(crate) enum IncomingKind<'a> {
-    Directory,
-    /// A regular file with these contents.
-    Packed(&'a [u8]),
-    /// A regular file whose contents LUO has under this token.
-    Token(u64),
-    /// A symbolic link to this.
-    Link(&'a [u8]),
-    /// A pipe, a socket or a device node.
-    Special,
-}
-
-/// An inode.
-pub(crate) struct IncomingInode<'a> {
-    pub(crate) kind: IncomingKind<'a>,
-    pub(crate) mode: Mode,
-    pub(crate) uid: Kuid,
-    pub(crate) gid: Kgid,
-    pub(crate) size: u64,
-    pub(crate) rdev: DevT,
-    pub(crate) times: Times,
-}
-
-impl<'a> IncomingInode<'a> {
-    fn read(payload: &'a [u8]) -> Checked<Self> {
-        let (record, rest) = abi::InodeRecord::ref_from_prefix(payload)
-            .map_err(|_| ("the record of an inode is too short", EIO))?;
-        let mode = u16::try_from(record.mode)
-            .ok()
-            .and_then(Mode::decode)
-            .ok_or(("an inode has no known type", EIO))?;
-        let size = usize::try_from(record.size).ok();
-        let token = record.flags & abi::INODE_TOKEN != 0;
-        let wrong = ("an inode has another size than its contents", EIO);
-        let kind = match mode.file_type() {
-            Some(FileType::Reg) if token => {
-                if !rest.is_empty() && Some(rest.len()) != size || record.size > i64::MAX as u64 {
-                    return Err(wrong);
-                }
-                IncomingKind::Token(record.token)
-            }
-            Some(FileType::Reg) if Some(rest.len()) == size => IncomingKind::Packed(rest),
-            Some(FileType::Lnk) if record.size == 0 => {
-                if rest.is_empty() || rest.len() > LINK_MAX || rest.contains(&0) {
-                    return Err(("a symbolic link in data/ is illegal", EIO));
-                }
-                IncomingKind::Link(rest)
-            }
-            Some(FileType::Dir) if rest.is_empty() && record.size == 0 => IncomingKind::Directory,
-            Some(FileType::Reg | FileType::Lnk | FileType::Dir) | None => return Err(wrong),
-            Some(_) if rest.is_empty() && record.size == 0 => IncomingKind::Special,
-            Some(_) => return Err(wrong),
-        };
-        let time = |sec, nsec| {
-            (nsec < 1_000_000_000)
-                .then_some(Timespec { sec, nsec })
-                .ok_or(("an inode has an illegal time", EIO))
-        };
-
-        Ok(Self {
-            kind,
-            mode,
-            uid: Kuid::from_val(record.uid).ok_or(("an inode has an illegal owner", EIO))?,
-            gid: Kgid::from_val(record.gid).ok_or(("an inode has an illegal group", EIO))?,
-            size: record.size,
-            rdev: DevT::decode(record.rdev),
-            times: Times {
-                atime: time(record.atime_sec, record.atime_nsec)?,
-                mtime: time(record.mtime_sec, record.mtime_nsec)?,
-                ctime: time(record.ctime_sec, record.ctime_nsec)?,
-            },
-        })
-    }
-}
-
-/// A name of an inode.
-pub(crate) struct IncomingName<'a> {
-    pub(crate) parent: u32,
-    pub(crate) inode: u32,
-    pub(crate) name: &'a [u8],
-}
-
-impl<'a> IncomingName<'a> {
-    fn read(payload: &'a [u8]) -> Option<Self> {
-        let (record, name) = abi::NameRecord::ref_from_prefix(payload).ok()?;
-
-        Some(Self {
-            parent: record.parent,
-            inode: record.inode,
-            name,
-        })
-    }
-}
-
-/// The beginnings of the names of extended attributes that are handed over, but for ACLs.
-const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-
-/// An extended attribute of an inode.
-pub(crate) struct IncomingXattr<'a> {
-    pub(crate) inode: u32,
-    pub(crate) name: &'a [u8],
-    pub(crate) value: &'a [u8],
-}
-
-impl<'a> IncomingXattr<'a> {
-    fn read(payload: &'a [u8]) -> Option<Self> {
-        let (record, rest) = abi::XattrRecord::ref_from_prefix(payload).ok()?;
-        let (name, value) = rest.split_at_checked(record.name_len.into())?;
-
-        Some(Self {
-            inode: record.inode,
-            name,
-            value,
-        })
-    }
-}
-
-/// Further attributes of an inode.
-pub(crate) struct IncomingAttr {
-    pub(crate) ino: u64,
-    pub(crate) generation: u32,
-    pub(crate) btime: Timespec,
-    /// Those of `FS_IOC_GETFLAGS`, also such as this kernel doesn't know.
-    pub(crate) flags: u32,
-}
-
-impl IncomingAttr {
-    fn read(payload: &[u8]) -> Option<Self> {
-        let (record, _) = abi::AttrRecord::ref_from_prefix(payload).ok()?;
-
-        Some(Self {
-            ino: record.ino,
-            generation: record.generation,
-            btime: Timespec {
-                sec: record.btime_sec,
-                nsec: record.btime_nsec,
-            },
-            flags: record.flags,
-        })
-    }
-}
-
-/// A tree that was handed over, in the memory that it came in.
-pub(crate) struct Tree {
-    area: RestoredVmalloc,
-    len: usize,
-    index: Index,
-}
-
-impl Tree {
-    /// A tree that has been checked: `index` tells of the first `len` bytes of `area`.
-    pub(crate) fn new(area: RestoredVmalloc, len: usize, index: Index) -> Self {
-        Self { area, len, index }
-    }
-
-    fn payload(&self, span: &Span) -> Option<&[u8]> {
-        span.of(self.area.get(..self.len)?)
-    }
-
-    /// How many bytes its files count.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.index.bytes
-    }
-
-    /// Writes the tree as it came, for the next kernel.
-    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result {
-        for entry in &self.index.inodes {
-            writer.record(abi::RECORD_INODE, &[self.payload(&entry.span).ok_or(EIO)?])?;
-        }
-        for span in self.index.inodes.iter().filter_map(|inode| inode.attr) {
-            writer.attr(self.payload(&span).ok_or(EIO)?)?;
-        }
-        for span in &self.index.names {
-            writer.record(abi::RECORD_NAME, &[self.payload(span).ok_or(EIO)?])?;
-        }
-        for span in &self.index.xattrs {
-            writer.record(abi::RECORD_XATTR, &[self.payload(span).ok_or(EIO)?])?;
-        }
-        Ok(())
-    }
-
-    /// How many inodes there are, from 0 on.
-    pub(crate) fn inodes(&self) -> usize {
-        self.index.inodes.len()
-    }
-
-    /// The inode with the given number.
-    pub(crate) fn inode(&self, number: u32) -> Option<IncomingInode<'_>> {
-        let entry = self.index.inodes.get(number as usize)?;
-
-        IncomingInode::read(self.payload(&entry.span)?).ok()
-    }
-
-    /// The further attributes of the inode with the given number, if the previous kernel knew them.
-    pub(crate) fn attr(&self, number: u32) -> Option<IncomingAttr> {
-        let span = self.index.inodes.get(number as usize)?.attr.as_ref()?;
-
-        IncomingAttr::read(self.payload(span)?)
-    }
-
-    /// The names, each after that of the directory that it is in.
-    pub(crate) fn names(&self) -> impl Iterator<Item = IncomingName<'_>> {
-        let payloads = self.index.names.iter().map(|span| self.payload(span));
-
-        payloads.flatten().filter_map(IncomingName::read)
-    }
-
-    /// The extended attributes.
-    pub(crate) fn xattrs(&self) -> impl Iterator<Item = IncomingXattr<'_>> {
-        let payloads = self.index.xattrs.iter().map(|span| self.payload(span));
-
-        payloads.flatten().filter_map(IncomingXattr::read)
-    }
-
-    /// The tokens of the files that LUO has.
-    pub(crate) fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
-        (0..)
-            .map_while(|number| self.inode(number))
-            .filter_map(|inode| match inode.kind {
-                IncomingKind::Token(token) => Some(token),
-                _ => None,
-            })
-    }
 }
 
 /// Checks an ACL that the previous kernel handed over for an inode of this mode.
@@ -542,6 +471,111 @@ fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<()> {
         return Err(("an inode has another mode than its ACL", EIO));
     }
     Ok(())
+}
+
+/// A name of an inode.
+pub(crate) struct IncomingName<'a> {
+    pub(crate) parent: u32,
+    pub(crate) inode: u32,
+    pub(crate) name: &'a [u8],
+}
+
+/// An extended attribute of an inode.
+pub(crate) struct IncomingXattr<'a> {
+    pub(crate) inode: u32,
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// A tree that was handed over, in the memory that it came in.
+pub(crate) struct Tree {
+    area: RestoredVmalloc,
+    len: usize,
+    index: Index,
+}
+
+impl Tree {
+    /// A tree that has been checked: `index` tells of the first `len` bytes of `area`.
+    pub(crate) fn new(area: RestoredVmalloc, len: usize, index: Index) -> Self {
+        Self { area, len, index }
+    }
+
+    fn stream(&self) -> &[u8] {
+        self.area.get(..self.len).unwrap_or_default()
+    }
+
+    /// How many bytes its files count.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.index.bytes
+    }
+
+    /// How many bytes [`Tree::write`] writes.
+    pub(crate) fn records_len(&self) -> usize {
+        self.index.records_len
+    }
+
+    /// Writes the tree as it came, for the next kernel.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result {
+        let mut at = 0;
+
+        while at < self.len {
+            let frame = Frame::read(self.stream(), at).map_err(|(_, e)| e)?;
+
+            if let abi::RECORD_INODE | abi::RECORD_NAME | abi::RECORD_XATTR = frame.kind {
+                writer.record(frame.kind, &[frame.payload])?;
+            }
+            at = frame.end;
+        }
+        Ok(())
+    }
+
+    /// How many inodes there are, from 0 on.
+    pub(crate) fn inodes(&self) -> usize {
+        self.index.inodes.len()
+    }
+
+    /// The inode with the given number.
+    pub(crate) fn inode(&self, number: u32) -> Option<&IncomingInode> {
+        self.index.inodes.get(number as usize)
+    }
+
+    /// Contents, or the target of a symbolic link.
+    pub(crate) fn contents(&self, span: Span) -> Result<&[u8]> {
+        span.of(self.stream()).ok_or(EIO)
+    }
+
+    /// The names, each after that of the directory that it is in.
+    pub(crate) fn names(&self) -> impl Iterator<Item = IncomingName<'_>> {
+        self.index.names.iter().filter_map(|entry| {
+            Some(IncomingName {
+                parent: entry.parent,
+                inode: entry.inode,
+                name: entry.name(self.stream())?,
+            })
+        })
+    }
+
+    /// The extended attributes.
+    pub(crate) fn xattrs(&self) -> impl Iterator<Item = IncomingXattr<'_>> {
+        self.index.xattrs.iter().filter_map(|entry| {
+            Some(IncomingXattr {
+                inode: entry.inode,
+                name: entry.name(self.stream())?,
+                value: entry.value(self.stream())?,
+            })
+        })
+    }
+
+    /// The tokens of the files that LUO has.
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = u64> + '_ {
+        self.index
+            .inodes
+            .iter()
+            .filter_map(|inode| match inode.kind {
+                IncomingKind::Token(token) => Some(token),
+                _ => None,
+            })
+    }
 }
 
 #[cfg(CONFIG_KEXECFS_KUNIT_TEST)]

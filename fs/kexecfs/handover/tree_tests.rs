@@ -13,6 +13,13 @@ mod cases {
     const LNK: u32 = 0o120777;
     const FIFO: u32 = 0o010600;
 
+    /// What the numbers of all inodes are below.
+    const NEXT_INO: u64 = abi::INO_MIN + 100;
+
+    fn add_inode(index: &mut Index, payload: &[u8], at: usize) -> Checked<Option<u64>> {
+        index.add_inode(payload, at, NEXT_INO)
+    }
+
     /// The payloads of records, one after the other, and what was found out about them.
     #[derive(Default)]
     struct Sample {
@@ -59,20 +66,18 @@ mod cases {
                 .map_or("", |(why, _)| why))
         }
 
-        fn inode(&mut self, record: abi::InodeRecord, rest: &[u8]) -> Result<&'static str> {
-            self.add(&[record.as_bytes(), rest], Index::add_inode)
+        /// Adds an inode, with a number of its own unless `record` has one.
+        fn inode(&mut self, mut record: abi::InodeRecord, rest: &[u8]) -> Result<&'static str> {
+            if record.ino == 0 {
+                record.ino = abi::INO_MIN + self.index.inodes.len() as u64;
+            }
+            self.add(&[record.as_bytes(), rest], add_inode)
         }
 
         fn name(&mut self, parent: u32, inode: u32, name: &[u8]) -> Result<&'static str> {
             let record = abi::NameRecord { parent, inode };
 
             self.add(&[record.as_bytes(), name], Index::add_name)
-        }
-
-        fn attr(&mut self, record: abi::AttrRecord, next: Option<u64>) -> Result<&'static str> {
-            self.add(&[record.as_bytes()], |index, payload, at| {
-                index.add_attr(payload, at, next)
-            })
         }
 
         fn xattr(&mut self, inode: u32, name: &[u8], value: &[u8]) -> Result<&'static str> {
@@ -156,15 +161,21 @@ mod cases {
             atime_nsec: 1_000_000_000,
             ..Sample::record(FIFO)
         };
+        let born_late = abi::InodeRecord {
+            btime_nsec: 1_000_000_000,
+            ..Sample::record(FIFO)
+        };
         let nobody = abi::InodeRecord {
             uid: u32::MAX,
             ..Sample::record(FIFO)
         };
 
-        assert_eq!(sample.inode(late, b"")?, "an inode has an illegal time");
+        for record in [late, born_late] {
+            assert_eq!(sample.inode(record, b"")?, "an inode has an illegal time");
+        }
         assert_eq!(sample.inode(nobody, b"")?, "an inode has an illegal owner");
         assert_eq!(
-            sample.add(&[b"short"], Index::add_inode)?,
+            sample.add(&[b"short"], add_inode)?,
             "the record of an inode is too short"
         );
         let why = Sample::default().inode(Sample::record(REG), b"")?;
@@ -244,64 +255,68 @@ mod cases {
     }
 
     #[test]
-    fn attrs_are_legal_and_unique() -> Result {
+    fn numbers_are_legal_and_unique() -> Result {
         let mut sample = Sample::new()?;
-        let legal = abi::AttrRecord {
-            ino: abi::INO_MIN,
-            btime_nsec: 999_999_999,
-            ..Default::default()
+        let with = |ino| abi::InodeRecord {
+            ino,
+            ..Sample::record(FIFO)
         };
-        let next = Some(abi::INO_MIN + 2);
 
-        assert_eq!(sample.inode(Sample::record(FIFO), b"")?, "");
-        assert_eq!(sample.name(0, 1, b"pipe")?, "");
-        assert_eq!(
-            sample.attr(legal, None)?,
-            "there is no record of the superblock"
-        );
-        for ino in [0, 1, abi::INO_MIN - 1, abi::INO_MIN + 2, u64::MAX] {
-            let record = abi::AttrRecord { ino, ..legal };
-
-            assert_eq!(sample.attr(record, next)?, "an inode has an illegal number");
+        for ino in [1, abi::INO_MIN - 1, NEXT_INO, u64::MAX] {
+            assert_eq!(
+                sample.inode(with(ino), b"")?,
+                "an inode has an illegal number"
+            );
         }
-        let record = abi::AttrRecord {
-            btime_nsec: 1_000_000_000,
-            ..legal
-        };
-        assert_eq!(sample.attr(record, next)?, "an inode has an illegal time");
-        let record = abi::AttrRecord { inode: 2, ..legal };
-        assert_eq!(sample.attr(record, next)?, "attributes are of no inode");
-        assert_eq!(sample.attr(legal, next)?, "");
-        assert_eq!(
-            sample.attr(legal, next)?,
-            "an inode has two records of attributes"
-        );
+        assert_eq!(sample.inode(with(NEXT_INO - 1), b"")?, "");
+        assert_eq!(sample.name(0, 1, b"pipe")?, "");
         assert_eq!(sample.check(), "");
-        let record = abi::AttrRecord { inode: 1, ..legal };
-        assert_eq!(sample.attr(record, next)?, "");
+        assert_eq!(sample.inode(with(abi::INO_MIN), b"")?, "");
+        assert_eq!(sample.name(0, 2, b"pipe2")?, "");
         assert_eq!(sample.check(), "two inodes have the same number");
         Ok(())
     }
 
     #[test]
-    fn attrs_may_be_longer() -> Result {
+    fn what_is_reserved_in_an_inode_is_zero() -> Result {
         let mut sample = Sample::new()?;
-        let record = abi::AttrRecord {
-            ino: abi::INO_MIN,
-            ..Default::default()
+        let fifo = Sample::record(FIFO);
+        let (reserved, _) = RESERVED;
+
+        for record in [
+            abi::InodeRecord { flags: 2, ..fifo },
+            abi::InodeRecord {
+                reserved: 1,
+                ..fifo
+            },
+            abi::InodeRecord {
+                fa_flags: 0x100,
+                ..fifo
+            },
+        ] {
+            assert_eq!(sample.inode(record, b"")?, reserved);
+        }
+        let (token, rdev) = (
+            abi::InodeRecord { token: 1, ..fifo },
+            abi::InodeRecord { rdev: 1, ..fifo },
+        );
+        let flag = abi::InodeRecord {
+            flags: abi::INODE_TOKEN,
+            ..fifo
         };
-        let mut add = |parts: &[&[u8]]| {
-            sample.add(parts, |index, payload, at| {
-                index.add_attr(payload, at, Some(abi::INO_MAX))
-            })
-        };
-        let bytes = record.as_bytes();
 
         assert_eq!(
-            add(&[bytes.get(..31).ok_or(EINVAL)?])?,
-            "the record of attributes is too short"
+            sample.inode(token, b"")?,
+            "an inode has a token and no file of it"
         );
-        assert_eq!(add(&[bytes, b"of a later version"])?, "");
+        assert_eq!(
+            sample.inode(rdev, b"")?,
+            "an inode has a device and is none"
+        );
+        assert_eq!(
+            sample.inode(flag, b"")?,
+            "an inode has a token and is no file"
+        );
         Ok(())
     }
 

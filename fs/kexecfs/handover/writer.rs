@@ -3,11 +3,14 @@
 //! The records of a domain, for the next kernel.
 
 use super::hooks::hooks;
-use crate::words::{
-    name::Name,
-    options::{
-        Errors,
-        Options, //
+use crate::{
+    identity::Identity,
+    words::{
+        name::Name,
+        options::{
+            Errors,
+            Options, //
+        }, //
     }, //
 };
 use kernel::{
@@ -17,6 +20,14 @@ use kernel::{
     },
     page::page_align,
     prelude::*,
+};
+
+/// What this kernel writes: it uses all features that it knows, and requires those of them that
+/// can't be passed over. There are none of either yet.
+pub(super) const FEATURES: abi::Features = abi::Features {
+    supported: abi::FEATURES,
+    required: 0,
+    active: abi::FEATURES,
 };
 
 /// How many bytes a record with a payload of `payload` bytes takes, its header and what fills it
@@ -94,10 +105,11 @@ impl Records {
     }
 
     /// The entry for it in the index.
-    pub(crate) fn entry(&self) -> Result<abi::Domain> {
-        Ok(abi::Domain {
+    pub(crate) fn entry(&self) -> Result<abi::IndexEntry> {
+        Ok(abi::IndexEntry {
             len: self.len.try_into()?,
             stream: self.stream.descriptor(),
+            ..Default::default()
         })
     }
 
@@ -126,7 +138,7 @@ pub(crate) fn stream(
 }
 
 /// Returns a buffer of whole pages, whose first `len` bytes are what `write` writes.
-fn fill(len: usize, write: impl FnOnce(&mut Writer<'_>) -> Result) -> Result<VVec<u8>> {
+pub(super) fn fill(len: usize, write: impl FnOnce(&mut Writer<'_>) -> Result) -> Result<VVec<u8>> {
     let mut buf = page_buffer(len)?;
     let mut writer = Writer::writing(buf.get_mut(..len).ok_or(EIO)?);
 
@@ -189,16 +201,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a domain with the given files: name, token, and size in bytes.
+    /// Writes the first record, that of the domain.
     ///
-    /// `waiting` is for how many seconds nobody has finished it, if it was handed over.
-    pub(crate) fn domain<'n>(
+    /// `waited` is for how many seconds it has waited to be finished, 0 if it does not.
+    pub(crate) fn domain(
         &mut self,
         name: &Name,
         session: Option<&Name>,
+        identity: &Identity,
         options: &Options,
-        waiting: Option<u64>,
-        files: impl Iterator<Item = (&'n Name, u64, u64)>,
+        waited: u64,
     ) -> Result {
         let name = name.as_bytes();
         let session = session.map_or(&[][..], |session| session.as_bytes());
@@ -210,7 +222,13 @@ impl<'a> Writer<'a> {
         if options.persist {
             flags |= abi::DOMAIN_PERSIST;
         }
-        let domain = abi::DomainRecord {
+        let mut domain = abi::DomainRecord {
+            features: FEATURES,
+            uuid: *identity.uuid().as_bytes(),
+            next_ino: identity.next_ino(),
+            size: options.size.to_record(),
+            nr_inodes: options.nr_inodes.to_record(),
+            waited,
             uid: options.uid.val(),
             gid: options.gid.val(),
             mode: options.mode.into(),
@@ -220,40 +238,21 @@ impl<'a> Writer<'a> {
             flags,
         };
 
-        self.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), name, session])?;
-        for (name, token, size) in files {
-            let name = name.as_bytes();
-            let file = abi::FileRecord {
-                token,
-                size,
-                name_len: name.len().try_into()?,
-                ..Default::default()
-            };
-
-            self.record(abi::RECORD_FILE, &[file.as_bytes(), name])?;
-        }
-        if (hooks().version)().1 == 0 {
-            return Ok(());
-        }
-        let limits = abi::LimitsRecord {
-            size: options.size.to_record(),
-            nr_inodes: options.nr_inodes.to_record(),
-        };
-
-        self.record(abi::RECORD_LIMITS, &[limits.as_bytes()])?;
-        match waiting {
-            Some(seconds) => self.record_with(
-                abi::RECORD_WAITING,
-                0,
-                &[abi::WaitingRecord { seconds }.as_bytes()],
-            ),
-            None => Ok(()),
-        }
+        (hooks().domain)(&mut domain);
+        self.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), name, session])
     }
 
-    /// Writes what the superblock is known by.
-    pub(crate) fn super_block(&mut self, record: &abi::SuperRecord) -> Result {
-        self.since_minor(4, abi::RECORD_SUPER, record.as_bytes())
+    /// Writes a preserved file of `size` bytes, which LUO has under `token`.
+    pub(crate) fn file(&mut self, name: &Name, token: u64, size: u64) -> Result {
+        let name = name.as_bytes();
+        let file = abi::FileRecord {
+            token,
+            size,
+            name_len: name.len().try_into()?,
+            ..Default::default()
+        };
+
+        self.record(abi::RECORD_FILE, &[file.as_bytes(), name])
     }
 
     /// Writes an inode of `data/` with what follows it, and returns where the record lies.
@@ -305,20 +304,6 @@ impl<'a> Writer<'a> {
         self.record(abi::RECORD_XATTR, &[record.as_bytes(), name, value])
     }
 
-    /// Writes further attributes of an inode in `data/`: an [`abi::AttrRecord`] and what a later
-    /// version has added to it.
-    pub(crate) fn attr(&mut self, record: &[u8]) -> Result {
-        self.since_minor(4, abi::RECORD_ATTR, record)
-    }
-
-    /// Writes a record that a reader may skip, unless it is to be read by an older version.
-    fn since_minor(&mut self, minor: u16, kind: u16, payload: &[u8]) -> Result {
-        if (hooks().version)().1 < minor {
-            return Ok(());
-        }
-        self.record_with(kind, 0, &[payload])
-    }
-
     /// Writes the end.
     pub(crate) fn end(&mut self) -> Result {
         if let Some((kind, flags)) = (hooks().unknown_record)() {
@@ -333,12 +318,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a record that every reader has to understand.
-    pub(crate) fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
+    pub(super) fn record(&mut self, kind: u16, parts: &[&[u8]]) -> Result {
         self.record_with(kind, abi::RECORD_MUST_UNDERSTAND, parts)
     }
 
     /// Writes a record.
-    pub(crate) fn record_with(&mut self, kind: u16, flags: u16, parts: &[&[u8]]) -> Result {
+    fn record_with(&mut self, kind: u16, flags: u16, parts: &[&[u8]]) -> Result {
         self.header(kind, flags, parts.iter().map(|part| part.len()).sum())?;
         for part in parts {
             self.bytes(part)?;

@@ -4,8 +4,8 @@
 //! them over, damaged ones, and a mutator for the reader. They are the other end of the hooks in
 //! `handover/hooks.rs`.
 //!
-//! `major` and `minor` are the version in the root; minor 0 had no records of limits and waiting,
-//! and none before 4 had records of the superblock and of attributes.
+//! `major` and `minor` are the version in the root. `supported`, `required` and `active` are further
+//! features of each domain that is prepared from then on; with `root`, of the root instead.
 //! `unknown` adds a record of an unknown type to each domain, which 1: may be skipped, 2: must be
 //! understood. A `damage` other than 0 is the seed for changes to what is written down of a domain
 //! from then on. With `sizes`, files of `data/` that LUO has are a byte larger in their records.
@@ -24,6 +24,7 @@ use crate::{
         Hooks,
         Reader, //
     },
+    identity::Identity,
     registry::registry,
     words::{
         name::Name,
@@ -63,6 +64,9 @@ use kernel::{
 /// that was handed over may be so as well.)
 const FIRMWARE: u64 = 0x1000;
 
+/// The mode of a directory.
+const DIR: u32 = 0o040755;
+
 /// A type that no version will use.
 const UNKNOWN: u16 = 0x7f00;
 
@@ -72,6 +76,14 @@ struct Knobs {
     major: File<Atomic<u32>>,
     #[pin]
     minor: File<Atomic<u32>>,
+    #[pin]
+    supported: File<Atomic<u32>>,
+    #[pin]
+    required: File<Atomic<u32>>,
+    #[pin]
+    active: File<Atomic<u32>>,
+    #[pin]
+    root: File<Atomic<u32>>,
     #[pin]
     unknown: File<Atomic<u32>>,
     #[pin]
@@ -100,6 +112,10 @@ pub(super) fn start() -> Result {
         try_pin_init!(Knobs {
             major <- dir.read_write_file(c"major", number(abi::MAJOR.into())),
             minor <- dir.read_write_file(c"minor", number(abi::MINOR.into())),
+            supported <- dir.read_write_file(c"supported", number(0)),
+            required <- dir.read_write_file(c"required", number(0)),
+            active <- dir.read_write_file(c"active", number(0)),
+            root <- dir.read_write_file(c"root", number(0)),
             unknown <- dir.read_write_file(c"unknown", number(0)),
             damage <- dir.read_write_file(c"damage", number(0)),
             sizes <- dir.read_write_file(c"sizes", number(0)),
@@ -114,8 +130,8 @@ pub(super) fn start() -> Result {
 
     KNOBS.populate(knobs);
     Hooks {
-        version,
-        root: damage_root,
+        root: change_root,
+        domain: change_domain,
         index: damage_index,
         stream: damage,
         unknown_record,
@@ -160,15 +176,17 @@ fn knob(which: impl FnOnce(&Knobs) -> &Atomic<u32>, default: u32) -> u32 {
         .map_or(default, |knobs| which(knobs).load(Relaxed))
 }
 
-/// The version to hand over.
-fn version() -> (u16, u16) {
-    let major = knob(|knobs| &knobs.major, abi::MAJOR.into());
-    let minor = knob(|knobs| &knobs.minor, abi::MINOR.into());
+/// Adds further features.
+fn change_features(features: &mut abi::Features) {
+    features.supported |= u64::from(knob(|knobs| &knobs.supported, 0));
+    features.required |= u64::from(knob(|knobs| &knobs.required, 0));
+    features.active |= u64::from(knob(|knobs| &knobs.active, 0));
+}
 
-    (
-        major.try_into().unwrap_or(u16::MAX),
-        minor.try_into().unwrap_or(u16::MAX),
-    )
+fn change_domain(domain: &mut abi::DomainRecord) {
+    if knob(|knobs| &knobs.root, 0) == 0 {
+        change_features(&mut domain.features);
+    }
 }
 
 /// The type and the flags of a further record.
@@ -216,10 +234,10 @@ fn damage_index(index: &mut [u8]) {
         _ => return,
     }
     let mut first = Vmalloc::default();
-    let entries = index.chunks_exact_mut(size_of::<abi::Domain>());
+    let entries = index.chunks_exact_mut(size_of::<abi::IndexEntry>());
 
     for (number, entry) in entries.enumerate() {
-        let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) else {
+        let Ok((entry, _)) = abi::IndexEntry::mut_from_prefix(entry) else {
             return;
         };
         let stream = &mut entry.stream;
@@ -266,18 +284,29 @@ fn chunk(page: u64) -> Result<PreservedFolio> {
 }
 
 fn give_pages(index: &mut [u8]) {
-    let entries = index.chunks_exact_mut(size_of::<abi::Domain>()).skip(1);
+    let entries = index.chunks_exact_mut(size_of::<abi::IndexEntry>()).skip(1);
 
     for (entry, chunk) in entries.zip(CHUNKS.as_ref().into_iter().flatten()) {
-        if let Ok((entry, _)) = abi::Domain::mut_from_prefix(entry) {
+        if let Ok((entry, _)) = abi::IndexEntry::mut_from_prefix(entry) {
             entry.stream.first = chunk.phys();
             entry.stream.total_pages = 1;
         }
     }
 }
 
-/// Damages the root, if that is wanted.
-fn damage_root(root: &mut abi::Root) {
+/// Gives the root another version or other features, or damages it, if that is wanted.
+fn change_root(root: &mut abi::Root) {
+    let (major, minor) = (root.major.into(), root.minor.into());
+
+    root.major = knob(|knobs| &knobs.major, major)
+        .try_into()
+        .unwrap_or(u16::MAX);
+    root.minor = knob(|knobs| &knobs.minor, minor)
+        .try_into()
+        .unwrap_or(u16::MAX);
+    if knob(|knobs| &knobs.root, 0) != 0 {
+        change_features(&mut root.features);
+    }
     if root.seal == 0 {
         return;
     }
@@ -338,44 +367,42 @@ fn sample() -> Result<VVec<u8>> {
         let name = Name::of_domain(b"sample")?;
         let session = name.session()?;
         let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
-        let files = [(&one, 1, 4096), (&two, 2, 0)];
-        let of_mode = |mode| abi::InodeRecord {
-            mode,
-            ..Default::default()
-        };
-        let (dir, link, pipe) = (of_mode(0o040755), of_mode(0o120777), of_mode(0o010600));
-        let packed = abi::InodeRecord {
-            size: 8,
-            ..of_mode(0o100644)
-        };
-        let large = abi::InodeRecord {
-            size: 100_000,
-            token: 3,
-            flags: abi::INODE_TOKEN,
-            ..of_mode(0o100600)
+        let mut ino = abi::INO_MIN;
+        let mut of_mode = |mode| {
+            ino += 1;
+            abi::InodeRecord {
+                mode,
+                ino: ino - 1,
+                ..Default::default()
+            }
         };
 
-        writer.domain(
-            &name,
-            Some(&session),
-            &Options::new()?,
-            Some(1),
-            files.into_iter(),
-        )?;
-        writer.super_block(&abi::SuperRecord {
-            uuid: [1; 16],
-            next_ino: abi::INO_MIN + 7,
-        })?;
-        for (record, rest) in [
-            (&dir, &b""[..]),
-            (&dir, b""),
-            (&packed, b"contents"),
-            (&large, b""),
-            (&link, b"target"),
-            (&pipe, b""),
-            (&dir, b""),
+        // As many numbers as there are inodes below.
+        let identity = Identity::restore([1; 16], abi::INO_MIN + 7).ok_or(EINVAL)?;
+
+        writer.domain(&name, Some(&session), &identity, &Options::new()?, 1)?;
+        writer.file(&one, 1, 4096)?;
+        writer.file(&two, 2, 0)?;
+        for (mode, rest) in [
+            (DIR, &b""[..]),
+            (DIR, b""),
+            (0o100644, b"contents"),
+            (0o100600, b""),
+            (0o120777, b"target"),
+            (0o010600, b""),
+            (DIR, b""),
         ] {
-            writer.inode(record, rest)?;
+            let mut record = of_mode(mode);
+
+            match mode {
+                0o100644 => record.size = 8,
+                0o100600 => {
+                    (record.size, record.token) = (100_000, 3);
+                    record.flags = abi::INODE_TOKEN;
+                }
+                _ => {}
+            }
+            writer.inode(&record, rest)?;
         }
         for (parent, inode, name) in [
             (0, 1, &b"dir"[..]),
@@ -387,15 +414,6 @@ fn sample() -> Result<VVec<u8>> {
             (1, 6, b"deep"),
         ] {
             writer.name(parent, inode, name)?;
-        }
-        for inode in 0..6 {
-            let attr = abi::AttrRecord {
-                ino: abi::INO_MIN + u64::from(inode),
-                inode,
-                ..Default::default()
-            };
-
-            writer.attr(attr.as_bytes())?;
         }
         for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
             writer.xattr(inode, name, b"value")?;

@@ -48,6 +48,11 @@ impl Name {
         Self::new(name, |_| true)
     }
 
+    /// Whether [`Name::of_entry`] takes the name.
+    pub(crate) fn is_entry(name: &[u8]) -> bool {
+        Self::is_legal(name, |_| true)
+    }
+
     /// Checks the name of a domain.
     ///
     /// # Errors
@@ -77,15 +82,17 @@ impl Name {
     }
 
     fn new(name: &[u8], allowed: impl Fn(u8) -> bool) -> Result<Self> {
-        let legal = (1..=abi::NAME_MAX).contains(&name.len())
-            && name != b"."
-            && name != b".."
-            && name.iter().all(|&c| c != b'/' && c != 0 && allowed(c));
-
-        if !legal {
+        if !Self::is_legal(name, allowed) {
             return Err(EINVAL);
         }
         Self::copied(name)
+    }
+
+    fn is_legal(name: &[u8], allowed: impl Fn(u8) -> bool) -> bool {
+        (1..=abi::NAME_MAX).contains(&name.len())
+            && name != b"."
+            && name != b".."
+            && name.iter().all(|&c| c != b'/' && c != 0 && allowed(c))
     }
 
     fn formatted(args: fmt::Arguments<'_>) -> Result<Self> {

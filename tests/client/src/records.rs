@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 const RECORDS: &str = "/sys/kernel/debug/kexecfs_test/records";
 
-const RECORD_INODE: u16 = 5;
-const RECORD_NAME: u16 = 6;
-const RECORD_XATTR: u16 = 7;
+const RECORD_INODE: u16 = 4;
+const RECORD_NAME: u16 = 5;
+const RECORD_XATTR: u16 = 6;
 const INODE_TOKEN: u32 = 1;
-const INODE_LEN: usize = 72;
+const INODE_LEN: usize = 104;
 
 /// A record of an inode, with the bytes after it.
 #[derive(Debug, Default)]
@@ -79,8 +79,8 @@ impl Recorded {
     fn add_inode(&mut self, payload: &[u8]) -> Result<(), Failure> {
         self.inodes.push(RecordedInode {
             size: u64::from_ne_bytes(bytes(payload, 0)?),
-            mode: number32(payload, 60)?,
-            token: number32(payload, 68)? & INODE_TOKEN != 0,
+            mode: number32(payload, 80)?,
+            token: number32(payload, 96)? & INODE_TOKEN != 0,
             rest: payload.get(INODE_LEN..).unwrap_or_default().to_vec(),
             ..RecordedInode::default()
         });

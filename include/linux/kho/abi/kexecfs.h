@@ -9,12 +9,11 @@
  * keep: the domains' names, owners, modes and limits, the files' names, and the tree
  * data/ with the contents of its small files. LUO's tokens connect the two.
  *
- * This interface is a contract. Any modification of the layout or the meaning
- * of these structures constitutes a breaking change and requires a greater
- * KEXECFS_ABI_MAJOR. Data that an older kernel may skip without harm is no
- * breaking change: it is added as a new type of record, without
- * KEXECFS_RECORD_MUST_UNDERSTAND, and requires a greater KEXECFS_ABI_MINOR.
- * Existing structures do not grow, except those whose description says so.
+ * This interface is a contract. What is defined here does not change its layout
+ * or its meaning within a KEXECFS_ABI_MAJOR. What is added is a feature, with a
+ * bit of its own in struct kexecfs_features, or a new type of record that an older
+ * kernel may pass over without harm, and raises KEXECFS_ABI_MINOR. Existing
+ * structures do not grow: a feature may give a meaning to what is reserved in them.
  *
  * How the structures refer to each other::
  *
@@ -25,7 +24,7 @@
  *     |
  *     | index (struct kho_vmalloc)
  *     v
- *   array of struct kexecfs_domain, count of them
+ *   array of struct kexecfs_index_entry, count of them
  *     |
  *     | stream (struct kho_vmalloc)
  *     v
@@ -40,14 +39,10 @@
  * zeroes up to the next multiple of KEXECFS_RECORD_ALIGN bytes. The stream holds
  *
  *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
- *   - at most one KEXECFS_RECORD_LIMITS,
- *   - at most one KEXECFS_RECORD_WAITING,
- *   - at most one KEXECFS_RECORD_SUPER,
  *   - a KEXECFS_RECORD_FILE for each file, in any order,
  *   - if the domain has a tree data/, a KEXECFS_RECORD_INODE for each of its
- *     inodes, a KEXECFS_RECORD_NAME for each of its names, a
- *     KEXECFS_RECORD_XATTR for each extended attribute and at most one
- *     KEXECFS_RECORD_ATTR for each inode,
+ *     inodes, a KEXECFS_RECORD_NAME for each of its names and a
+ *     KEXECFS_RECORD_XATTR for each extended attribute,
  *   - one KEXECFS_RECORD_END, which is the last record and ends where the stream
  *     ends. A stream without it was cut off.
  *
@@ -56,23 +51,25 @@
  * name, in a directory of a smaller number, so that there are no cycles; each
  * other inode has one or more names. The records of an inode and of the directory
  * come before that of the name, and the record of an inode before those of its
- * attributes. No directory has two names that are the same, no inode two
- * attributes. If there is a KEXECFS_RECORD_ATTR, the KEXECFS_RECORD_SUPER comes
- * before it.
+ * extended attributes. No directory has two names that are the same, no inode two
+ * extended attributes, and no two inodes have the same ino.
  *
  * Numbers have the byte order of the machine; KHO hands nothing to a machine of
  * another one. Physical addresses are those of the first byte. The members are
  * naturally aligned without any padding, and lie in memory at least as aligned
  * as that, so that they can be read in place. Reserved members, and each bit of a
- * flags member that has no name here, are written as zero, and a reader ignores
- * them.
+ * flags member that has no name here, are zero.
  *
  * Rules for readers. The writer was another kernel, of another version perhaps,
  * and the reader checks all that it wrote:
  *
  *   - A root with another magic or another major version is not read at all, nor
- *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel did not
- *     commit to the handover. A greater minor version is read.
+ *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel was
+ *     left without having committed to the handover. A greater minor version
+ *     is read.
+ *   - What requires a feature that the reader lacks is not read: of the root, all
+ *     domains; of a domain, that one. Other unknown features do not matter.
+ *   - A reserved member or bit that is not zero breaks a rule.
  *   - A physical address is only followed if KHO says that a block of just this
  *     order is preserved there and was not restored yet. This also keeps two
  *     domains from having the same memory.
@@ -101,7 +98,13 @@
 
 /* The version of this ABI, see above */
 #define KEXECFS_ABI_MAJOR		1
-#define KEXECFS_ABI_MINOR		4
+#define KEXECFS_ABI_MINOR		0
+
+/*
+ * The bits of struct kexecfs_features that have a meaning. There are none yet: what
+ * version 1.0 consists of needs none.
+ */
+#define KEXECFS_FEATURES		0
 
 /* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
 #define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
@@ -126,11 +129,33 @@
 #define KEXECFS_RECORD_ALIGN		8
 
 /**
+ * struct kexecfs_features - The features of the writer, and of what it wrote.
+ * @supported: The features that the writer knows.
+ * @required:  Those without which what was written cannot be read, or not without
+ *             harm. All of them are in @active.
+ * @active:    Those that the writer has used. All of them are in @supported.
+ *
+ * Each feature is a bit, the same in all three, see KEXECFS_FEATURES. This is
+ * what the feature flags of LUO's own structures mean. A feature that can be passed
+ * over is active without being required. One that cannot is at first only
+ * supported, by a version that reads it and does not write it yet, and becomes
+ * active and required once one may not go back behind that version any more.
+ */
+struct kexecfs_features {
+	u64 supported;
+	u64 required;
+	u64 active;
+};
+
+static_assert(sizeof(struct kexecfs_features) == 24);
+
+/**
  * struct kexecfs_root - The contents of the KHO subtree.
  * @magic:    KEXECFS_ROOT_MAGIC.
  * @major:    KEXECFS_ABI_MAJOR of the writer.
  * @minor:    KEXECFS_ABI_MINOR of the writer.
  * @reserved: Zero.
+ * @features: The features of this structure and of @index.
  * @count:    The number of domains in @index.
  * @seal:     KEXECFS_SEAL_MAGIC once reboot(2) has committed to a kexec with all
  *            of the domains serialized, zero before and whenever a kexec failed. If
@@ -142,49 +167,52 @@ struct kexecfs_root {
 	u16 major;
 	u16 minor;
 	u32 reserved;
+	struct kexecfs_features features;
 	u64 count;
 	u64 seal;
 	struct kho_vmalloc index;
 };
 
-static_assert(sizeof(struct kexecfs_root) == 48);
+static_assert(sizeof(struct kexecfs_root) == 72);
+
+/*
+ * Bits of the flags of struct kexecfs_index_entry.
+ *
+ * KEXECFS_ENTRY_EXCLUDED: the domain was excluded from the kexec. Of the contents of
+ * the stream only its LUO session exists, to be finished.
+ */
+#define KEXECFS_ENTRY_EXCLUDED		0x1
 
 /**
- * struct kexecfs_domain - Where the records of a domain are.
- * @len:    The length of the stream in bytes, a multiple of
- *          KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page. With
- *          KEXECFS_DOMAIN_LEFT_BEHIND the domain was excluded from the kexec: of
- *          the contents of the stream only its LUO session exists, to be finished.
- * @stream: KHO's descriptor of the area whose beginning is the stream.
+ * struct kexecfs_index_entry - Where the records of a domain are.
+ * @len:      The length of the stream in bytes, a multiple of
+ *            KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page.
+ * @flags:    KEXECFS_ENTRY_*.
+ * @reserved: Zero.
+ * @stream:   KHO's descriptor of the area whose beginning is the stream.
  */
-struct kexecfs_domain {
+struct kexecfs_index_entry {
 	u64 len;
+	u32 flags;
+	u32 reserved;
 	struct kho_vmalloc stream;
 };
 
-static_assert(sizeof(struct kexecfs_domain) == 24);
-
-/* A bit of the len of struct kexecfs_domain, see there. Since minor version 3 */
-#define KEXECFS_DOMAIN_LEFT_BEHIND	0x8000000000000000ULL
+static_assert(sizeof(struct kexecfs_index_entry) == 32);
 
 /* Values of the type of struct kexecfs_record */
 #define KEXECFS_RECORD_DOMAIN		1	/* struct kexecfs_domain_record */
 #define KEXECFS_RECORD_FILE		2	/* struct kexecfs_file_record */
 #define KEXECFS_RECORD_END		3	/* struct kexecfs_end_record */
-#define KEXECFS_RECORD_LIMITS		4	/* struct kexecfs_limits_record */
-#define KEXECFS_RECORD_INODE		5	/* struct kexecfs_inode_record */
-#define KEXECFS_RECORD_NAME		6	/* struct kexecfs_name_record */
-#define KEXECFS_RECORD_XATTR		7	/* struct kexecfs_xattr_record */
-#define KEXECFS_RECORD_WAITING		8	/* struct kexecfs_waiting_record */
-#define KEXECFS_RECORD_SUPER		9	/* struct kexecfs_super_record */
-#define KEXECFS_RECORD_ATTR		10	/* struct kexecfs_attr_record */
+#define KEXECFS_RECORD_INODE		4	/* struct kexecfs_inode_record */
+#define KEXECFS_RECORD_NAME		5	/* struct kexecfs_name_record */
+#define KEXECFS_RECORD_XATTR		6	/* struct kexecfs_xattr_record */
 
 /*
  * Bits of the flags of struct kexecfs_record.
  *
  * KEXECFS_RECORD_MUST_UNDERSTAND: a reader that does not know this type of record
- * must not read the domain. The types above have it set, but for
- * KEXECFS_RECORD_WAITING, KEXECFS_RECORD_SUPER and KEXECFS_RECORD_ATTR.
+ * must not read the domain. The types above have it set.
  */
 #define KEXECFS_RECORD_MUST_UNDERSTAND	0x1
 
@@ -215,6 +243,17 @@ static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
 
 /**
  * struct kexecfs_domain_record - The properties of a domain.
+ * @features:    The features of this structure and of all that follows it in the
+ *               stream.
+ * @uuid:        The UUID of its superblock, which is not zero.
+ * @next_ino:    A number that is greater than that of each inode which data/ has or
+ *               had, from KEXECFS_INO_MIN to KEXECFS_INO_MAX.
+ * @size:        How many bytes the domain may hold: 0 for the default of the
+ *               reader, all bits set for no limit.
+ * @nr_inodes:   How many entries data/ may have: likewise.
+ * @waited:      For how many seconds it has waited to be finished since it came from
+ *               another kernel for the first time, over all kernels. 0 if it came
+ *               from none, or has been finished.
  * @uid:         The owner of its root, as a kuid: a number of the initial user
  *               namespace.
  * @gid:         The group of its root, as a kgid: likewise.
@@ -233,6 +272,12 @@ static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
  * with KEXECFS_SESSION_PREFIX and is of printable ASCII without space.
  */
 struct kexecfs_domain_record {
+	struct kexecfs_features features;
+	u8 uuid[16];
+	u64 next_ino;
+	u64 size;
+	u64 nr_inodes;
+	u64 waited;
 	u32 uid;
 	u32 gid;
 	u32 mode;
@@ -242,7 +287,7 @@ struct kexecfs_domain_record {
 	u32 flags;
 };
 
-static_assert(sizeof(struct kexecfs_domain_record) == 24);
+static_assert(sizeof(struct kexecfs_domain_record) == 96);
 
 /**
  * struct kexecfs_file_record - A file that is preserved in a domain.
@@ -265,45 +310,6 @@ struct kexecfs_file_record {
 
 static_assert(sizeof(struct kexecfs_file_record) == 24);
 
-/**
- * struct kexecfs_limits_record - The limits of a domain.
- * @size:      The maximum in bytes: 0 for the default of the reader, all bits set
- *             for no limit.
- * @nr_inodes: The maximum number of entries of data/: likewise.
- */
-struct kexecfs_limits_record {
-	u64 size;
-	u64 nr_inodes;
-};
-
-static_assert(sizeof(struct kexecfs_limits_record) == 16);
-
-/**
- * struct kexecfs_waiting_record - How long the domain has waited to be finished.
- * @seconds: Since it was handed over for the first time, over all kernels.
- */
-struct kexecfs_waiting_record {
-	u64 seconds;
-};
-
-static_assert(sizeof(struct kexecfs_waiting_record) == 8);
-
-/**
- * struct kexecfs_super_record - The identity of the superblock of a domain.
- * @uuid:     Its UUID, which is not zero.
- * @next_ino: A number that is greater than that of each inode which data/ has or
- *            had, from KEXECFS_INO_MIN to KEXECFS_INO_MAX.
- *
- * A greater minor version may add members: further bytes are ignored. Without this
- * record the domain gets a new UUID. Since minor version 4.
- */
-struct kexecfs_super_record {
-	u8 uuid[16];
-	u64 next_ino;
-};
-
-static_assert(sizeof(struct kexecfs_super_record) == 24);
-
 /*
  * Bits of the flags of struct kexecfs_inode_record.
  *
@@ -316,18 +322,27 @@ static_assert(sizeof(struct kexecfs_super_record) == 24);
  * struct kexecfs_inode_record - An inode of data/.
  * @size:       The size in bytes of a regular file, 0 for all others.
  * @token:      LUO's token for the contents in the domain's session, if @flags says
- *              so. No other record of the stream has the same.
+ *              so, else 0. No other record of the stream has the same.
+ * @ino:        Its number, that of st_ino: at least KEXECFS_INO_MIN and below the
+ *              next_ino of struct kexecfs_domain_record. No other inode has the same.
  * @atime_sec:  The time of the last read, in seconds since 1970.
  * @mtime_sec:  The time of the last change of the contents.
  * @ctime_sec:  The time of the last change of contents or attributes.
+ * @btime_sec:  The time of its creation.
  * @atime_nsec: Nanoseconds of that second, below 1,000,000,000.
  * @mtime_nsec: Likewise.
  * @ctime_nsec: Likewise.
+ * @btime_nsec: Likewise.
  * @uid:        The owner, as a kuid: a number of the initial user namespace.
  * @gid:        The group, as a kgid: likewise.
  * @mode:       The type and the permission bits, as st_mode has them.
- * @rdev:       The device that a device node stands for, as new_encode_dev() has it.
+ * @rdev:       The device that a device node stands for, as new_encode_dev() has it,
+ *              0 for all others.
+ * @generation: The generation of @ino, which is part of file handles.
+ * @fa_flags:   Those of FS_IOC_GETFLAGS: FS_IMMUTABLE_FL, FS_APPEND_FL, FS_NODUMP_FL
+ *              and FS_NOATIME_FL, no others.
  * @flags:      See KEXECFS_INODE_TOKEN.
+ * @reserved:   Zero.
  *
  * The contents of a regular file without a token follow, @size bytes. The target of
  * a symbolic link follows its record, from 1 to 4095 bytes without a zero.
@@ -337,20 +352,26 @@ static_assert(sizeof(struct kexecfs_super_record) == 24);
 struct kexecfs_inode_record {
 	u64 size;
 	u64 token;
+	u64 ino;
 	s64 atime_sec;
 	s64 mtime_sec;
 	s64 ctime_sec;
+	s64 btime_sec;
 	u32 atime_nsec;
 	u32 mtime_nsec;
 	u32 ctime_nsec;
+	u32 btime_nsec;
 	u32 uid;
 	u32 gid;
 	u32 mode;
 	u32 rdev;
+	u32 generation;
+	u32 fa_flags;
 	u32 flags;
+	u32 reserved;
 };
 
-static_assert(sizeof(struct kexecfs_inode_record) == 72);
+static_assert(sizeof(struct kexecfs_inode_record) == 104);
 
 /**
  * struct kexecfs_name_record - A name in data/.
@@ -379,12 +400,10 @@ static_assert(sizeof(struct kexecfs_name_record) == 8);
  * on after that, and has no zero. The value has up to KEXECFS_XATTR_SIZE_MAX
  * bytes.
  *
- * Since minor version 4 it may be "system.posix_acl_access", but not of a symbolic
- * link, or "system.posix_acl_default" of a directory, with the value that
- * getxattr(2) returns in the initial user namespace. An access ACL has more than
- * the three entries that a mode stands for, and agrees with that of the inode. A
- * reader of a lower minor version refuses the domain for the name, as it has to:
- * without its ACL an inode may be open to more users.
+ * Or the name is "system.posix_acl_access", but not of a symbolic link, or
+ * "system.posix_acl_default" of a directory, with the value that getxattr(2) returns
+ * in the initial user namespace. An access ACL has more than the three entries that
+ * a mode stands for, and agrees with that of the inode.
  */
 struct kexecfs_xattr_record {
 	u32 inode;
@@ -393,32 +412,6 @@ struct kexecfs_xattr_record {
 };
 
 static_assert(sizeof(struct kexecfs_xattr_record) == 8);
-
-/**
- * struct kexecfs_attr_record - Further attributes of an inode in data/.
- * @ino:        Its number, that of st_ino: at least KEXECFS_INO_MIN and below the
- *              next_ino of struct kexecfs_super_record. No other inode has the same.
- * @btime_sec:  The time of its creation, in seconds since 1970.
- * @btime_nsec: Nanoseconds of that second, below 1,000,000,000.
- * @inode:      The number of the inode in the order of the records.
- * @generation: The generation of its number, which is part of file handles.
- * @flags:      Those of FS_IOC_GETFLAGS: FS_IMMUTABLE_FL, FS_APPEND_FL, FS_NODUMP_FL
- *              and FS_NOATIME_FL.
- *
- * A greater minor version may add members: further bytes are ignored. An inode
- * without this record gets another number and the other attributes of a new inode.
- * Since minor version 4.
- */
-struct kexecfs_attr_record {
-	u64 ino;
-	s64 btime_sec;
-	u32 btime_nsec;
-	u32 inode;
-	u32 generation;
-	u32 flags;
-};
-
-static_assert(sizeof(struct kexecfs_attr_record) == 32);
 
 /**
  * struct kexecfs_end_record - The end of a stream.

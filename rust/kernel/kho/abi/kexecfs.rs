@@ -55,6 +55,10 @@ constant! {
     MINOR: u16 = KEXECFS_ABI_MINOR
 }
 constant! {
+    /// The features that have a meaning, `KEXECFS_FEATURES`.
+    FEATURES: u64 = KEXECFS_FEATURES
+}
+constant! {
     /// The magic of [`Root`], `KEXECFS_ROOT_MAGIC`.
     ROOT_MAGIC: u64 = KEXECFS_ROOT_MAGIC
 }
@@ -83,8 +87,8 @@ constant! {
     INO_MAX: u64 = KEXECFS_INO_MAX
 }
 constant! {
-    /// A bit of [`Domain::len`], `KEXECFS_DOMAIN_LEFT_BEHIND`.
-    DOMAIN_LEFT_BEHIND: u64 = KEXECFS_DOMAIN_LEFT_BEHIND
+    /// The flag of domains that the kexec has gone on without, `KEXECFS_ENTRY_EXCLUDED`.
+    ENTRY_EXCLUDED: u32 = KEXECFS_ENTRY_EXCLUDED
 }
 constant! {
     /// What the length of a whole record is a multiple of, `KEXECFS_RECORD_ALIGN`.
@@ -103,10 +107,6 @@ constant! {
     RECORD_END: u16 = KEXECFS_RECORD_END
 }
 constant! {
-    /// The type of a record that holds a [`LimitsRecord`], `KEXECFS_RECORD_LIMITS`.
-    RECORD_LIMITS: u16 = KEXECFS_RECORD_LIMITS
-}
-constant! {
     /// The type of a record that holds an [`InodeRecord`], `KEXECFS_RECORD_INODE`.
     RECORD_INODE: u16 = KEXECFS_RECORD_INODE
 }
@@ -117,18 +117,6 @@ constant! {
 constant! {
     /// The type of a record that holds an [`XattrRecord`], `KEXECFS_RECORD_XATTR`.
     RECORD_XATTR: u16 = KEXECFS_RECORD_XATTR
-}
-constant! {
-    /// The type of a record that holds a [`WaitingRecord`], `KEXECFS_RECORD_WAITING`.
-    RECORD_WAITING: u16 = KEXECFS_RECORD_WAITING
-}
-constant! {
-    /// The type of a record that holds a [`SuperRecord`], `KEXECFS_RECORD_SUPER`.
-    RECORD_SUPER: u16 = KEXECFS_RECORD_SUPER
-}
-constant! {
-    /// The type of a record that holds an [`AttrRecord`], `KEXECFS_RECORD_ATTR`.
-    RECORD_ATTR: u16 = KEXECFS_RECORD_ATTR
 }
 constant! {
     /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
@@ -151,6 +139,22 @@ constant! {
 // LUO's names have a terminating zero.
 static_assert!(SESSION_NAME_MAX < bindings::LIVEUPDATE_SESSION_NAME_LENGTH as usize);
 
+/// A mirror of `struct kexecfs_features`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct Features {
+    pub supported: u64,
+    pub required: u64,
+    pub active: u64,
+}
+
+assert_layout!(Features, bindings::kexecfs_features, {
+    supported: supported,
+    required: required,
+    active: active,
+});
+
 /// A mirror of `struct kexecfs_root`.
 #[repr(C)]
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -160,6 +164,7 @@ pub struct Root {
     pub major: u16,
     pub minor: u16,
     pub reserved: u32,
+    pub features: Features,
     pub count: u64,
     pub seal: u64,
     pub index: Vmalloc,
@@ -170,22 +175,27 @@ assert_layout!(Root, bindings::kexecfs_root, {
     major: major,
     minor: minor,
     reserved: reserved,
+    features: features,
     count: count,
     seal: seal,
     index: index,
 });
 
-/// A mirror of `struct kexecfs_domain`.
+/// A mirror of `struct kexecfs_index_entry`.
 #[repr(C)]
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[expect(missing_docs, reason = "the fields are documented in the C header")]
-pub struct Domain {
+pub struct IndexEntry {
     pub len: u64,
+    pub flags: u32,
+    pub reserved: u32,
     pub stream: Vmalloc,
 }
 
-assert_layout!(Domain, bindings::kexecfs_domain, {
+assert_layout!(IndexEntry, bindings::kexecfs_index_entry, {
     len: len,
+    flags: flags,
+    reserved: reserved,
     stream: stream,
 });
 
@@ -210,6 +220,12 @@ assert_layout!(Record, bindings::kexecfs_record, {
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[expect(missing_docs, reason = "the fields are documented in the C header")]
 pub struct DomainRecord {
+    pub features: Features,
+    pub uuid: [u8; 16],
+    pub next_ino: u64,
+    pub size: u64,
+    pub nr_inodes: u64,
+    pub waited: u64,
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
@@ -220,6 +236,12 @@ pub struct DomainRecord {
 }
 
 assert_layout!(DomainRecord, bindings::kexecfs_domain_record, {
+    features: features,
+    uuid: uuid,
+    next_ino: next_ino,
+    size: size,
+    nr_inodes: nr_inodes,
+    waited: waited,
     uid: uid,
     gid: gid,
     mode: mode,
@@ -261,32 +283,6 @@ assert_layout!(EndRecord, bindings::kexecfs_end_record, {
     reserved: reserved,
 });
 
-/// A mirror of `struct kexecfs_limits_record`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[expect(missing_docs, reason = "the fields are documented in the C header")]
-pub struct LimitsRecord {
-    pub size: u64,
-    pub nr_inodes: u64,
-}
-
-assert_layout!(LimitsRecord, bindings::kexecfs_limits_record, {
-    size: size,
-    nr_inodes: nr_inodes,
-});
-
-/// A mirror of `struct kexecfs_waiting_record`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[expect(missing_docs, reason = "the fields are documented in the C header")]
-pub struct WaitingRecord {
-    pub seconds: u64,
-}
-
-assert_layout!(WaitingRecord, bindings::kexecfs_waiting_record, {
-    seconds: seconds,
-});
-
 /// A mirror of `struct kexecfs_inode_record`.
 #[repr(C)]
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -294,33 +290,45 @@ assert_layout!(WaitingRecord, bindings::kexecfs_waiting_record, {
 pub struct InodeRecord {
     pub size: u64,
     pub token: u64,
+    pub ino: u64,
     pub atime_sec: i64,
     pub mtime_sec: i64,
     pub ctime_sec: i64,
+    pub btime_sec: i64,
     pub atime_nsec: u32,
     pub mtime_nsec: u32,
     pub ctime_nsec: u32,
+    pub btime_nsec: u32,
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
     pub rdev: u32,
+    pub generation: u32,
+    pub fa_flags: u32,
     pub flags: u32,
+    pub reserved: u32,
 }
 
 assert_layout!(InodeRecord, bindings::kexecfs_inode_record, {
     size: size,
     token: token,
+    ino: ino,
     atime_sec: atime_sec,
     mtime_sec: mtime_sec,
     ctime_sec: ctime_sec,
+    btime_sec: btime_sec,
     atime_nsec: atime_nsec,
     mtime_nsec: mtime_nsec,
     ctime_nsec: ctime_nsec,
+    btime_nsec: btime_nsec,
     uid: uid,
     gid: gid,
     mode: mode,
     rdev: rdev,
+    generation: generation,
+    fa_flags: fa_flags,
     flags: flags,
+    reserved: reserved,
 });
 
 /// A mirror of `struct kexecfs_name_record`.
@@ -351,40 +359,4 @@ assert_layout!(XattrRecord, bindings::kexecfs_xattr_record, {
     inode: inode,
     name_len: name_len,
     reserved: reserved,
-});
-
-/// A mirror of `struct kexecfs_super_record`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[expect(missing_docs, reason = "the fields are documented in the C header")]
-pub struct SuperRecord {
-    pub uuid: [u8; 16],
-    pub next_ino: u64,
-}
-
-assert_layout!(SuperRecord, bindings::kexecfs_super_record, {
-    uuid: uuid,
-    next_ino: next_ino,
-});
-
-/// A mirror of `struct kexecfs_attr_record`.
-#[repr(C)]
-#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[expect(missing_docs, reason = "the fields are documented in the C header")]
-pub struct AttrRecord {
-    pub ino: u64,
-    pub btime_sec: i64,
-    pub btime_nsec: u32,
-    pub inode: u32,
-    pub generation: u32,
-    pub flags: u32,
-}
-
-assert_layout!(AttrRecord, bindings::kexecfs_attr_record, {
-    ino: ino,
-    btime_sec: btime_sec,
-    btime_nsec: btime_nsec,
-    inode: inode,
-    generation: generation,
-    flags: flags,
 });
