@@ -11,6 +11,8 @@ mod hooks;
 
 mod writer;
 
+mod twins;
+
 mod tree;
 
 mod reader;
@@ -31,8 +33,10 @@ pub(crate) use self::{
         FA_FLAGS, //
     },
     writer::{
+        domain_len,
         Records,
-        Writer, //
+        Writer,
+        END_LEN, //
     },
 };
 

@@ -32,10 +32,7 @@ use crate::{
         bytes_of_link, //
     },
     types::KexecFs,
-    words::{
-        name::Name,
-        options::Options, //
-    }, //
+    words::options::Options, //
 };
 use kernel::{
     fs::{
@@ -44,7 +41,8 @@ use kernel::{
         DentryRef,
         Mode,
         NewInode,
-        SuperBlock, //
+        SuperBlock,
+        NAME_MAX, //
     },
     prelude::*,
     sync::Arc, //
@@ -80,14 +78,16 @@ pub(crate) fn make_data(
     for _ in 1..tree.inodes() {
         dentries.push(None, GFP_KERNEL_ACCOUNT)?;
     }
+    let mut buf = [0; NAME_MAX + 1];
+
     for name in tree.names() {
         let dentry = {
             let parent: &DentryRef<'_, KexecFs> = dentries
                 .get(name.parent as usize)
                 .and_then(Option::as_ref)
                 .ok_or(EIO)?;
-            let entry = Name::of_entry(name.name)?;
-            let creating = parent.start_creating(entry.as_c_str()).inspect_err(|&e| {
+            let entry = to_c_str(name.name, &mut buf)?;
+            let creating = parent.start_creating(entry).inspect_err(|&e| {
                 if e == EEXIST {
                     pr_err!("{}: data/: two are named {entry}\n", domain.name);
                 }
@@ -117,17 +117,32 @@ pub(crate) fn make_data(
             None => item(inode)?.add_xattr(xattr.name, xattr.value)?,
         }
     }
-    // Last, as each name changes the times of its directory.
+    // Last, as each name changes the times of its directory, and each further one of an inode those
+    // of the inode.
     for (number, dentry) in dentries.iter().enumerate() {
-        let inode = dentry
+        let incoming = tree.inode(number.try_into()?).ok_or(EIO)?;
+
+        if !incoming.mode.is_dir() && incoming.links < 2 {
+            continue;
+        }
+        dentry
             .as_ref()
             .and_then(|dentry| dentry.inode())
-            .ok_or(EIO)?;
-        let times = tree.inode(number.try_into()?).ok_or(EIO)?.times;
-
-        inode.lock().set_times(times);
+            .ok_or(EIO)?
+            .lock()
+            .set_times(incoming.times);
     }
     Ok(())
+}
+
+/// Copies a name to `buf`, which has room for it and its end.
+fn to_c_str<'a>(name: &[u8], buf: &'a mut [u8; NAME_MAX + 1]) -> Result<&'a CStr> {
+    let buf = buf.get_mut(..name.len() + 1).ok_or(EIO)?;
+    let (end, room) = buf.split_last_mut().ok_or(EIO)?;
+
+    room.copy_from_slice(name);
+    *end = 0;
+    CStr::from_bytes_with_nul(buf).map_err(|_| EIO)
 }
 
 /// Makes an inode that was handed over.
@@ -155,6 +170,7 @@ fn handed_over<'a>(
 
     attr::restore(&mut inode, recorded)?;
     inode.set_owner(recorded.uid, recorded.gid);
+    inode.set_times(recorded.times);
     match recorded.kind {
         IncomingKind::Directory => inode.set_offset_dir::<Directory>()?,
         IncomingKind::Packed(_) | IncomingKind::Token(_) => {

@@ -442,7 +442,7 @@ impl Domain {
 
         writer.domain(
             &self.name,
-            Some(&self.session),
+            &self.session,
             &self.identity,
             &table.options,
             waited,

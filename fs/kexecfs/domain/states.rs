@@ -8,7 +8,11 @@ use super::{
     Op, //
 };
 use crate::{
-    handover::Records,
+    handover::{
+        domain_len,
+        Records,
+        END_LEN, //
+    },
     prepare::Large,
     timeout::Timeout,
     words::{
@@ -178,8 +182,8 @@ impl Domain {
     pub(crate) fn left_behind_records(&self) -> Result<Records> {
         let options = self.options();
 
-        Records::measured(|writer| {
-            writer.domain(&self.name, Some(&self.session), &self.identity, &options, 0)?;
+        Records::new(domain_len(&self.name, &self.session)? + END_LEN, |writer| {
+            writer.domain(&self.name, &self.session, &self.identity, &options, 0)?;
             writer.end()
         })
     }

@@ -5,12 +5,9 @@
 //! Without `CONFIG_KEXECFS_TEST` nothing does: the hooks are constants then, of which no code is
 //! left.
 
+use kernel::kho::abi::kexecfs as abi;
 #[cfg(CONFIG_KEXECFS_TEST)]
 use kernel::sync::SetOnce;
-use kernel::{
-    kho::abi::kexecfs as abi,
-    prelude::*, //
-};
 
 /// Functions that are called for what is about to be handed over.
 ///

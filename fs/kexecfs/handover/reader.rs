@@ -2,12 +2,16 @@
 
 //! The records of a domain, from the previous kernel.
 
-use super::tree::{
-    Checked,
-    Frame,
-    Index,
-    Tree,
-    RESERVED, //
+use super::{
+    tree::{
+        no_memory,
+        Checked,
+        Frame,
+        Index,
+        Tree,
+        RESERVED, //
+    },
+    twins::has_twins, //
 };
 use crate::{
     identity::Identity,
@@ -75,8 +79,7 @@ pub(crate) struct Reader<'a> {
     /// What has been read so far, from the first record on.
     domain: Option<IncomingDomain>,
     index: Index,
-    /// Every token has a file of its own.
-    tokens: RBTree<u64, ()>,
+    tokens: KVVec<u64>,
 }
 
 impl<'a> Reader<'a> {
@@ -88,7 +91,7 @@ impl<'a> Reader<'a> {
             name: None,
             domain: None,
             index: Index::default(),
-            tokens: RBTree::new(),
+            tokens: KVVec::new(),
         }
     }
 
@@ -123,6 +126,7 @@ impl<'a> Reader<'a> {
 
             if frame.kind == abi::RECORD_END && self.domain.is_some() {
                 self.end(&frame)?;
+                self.check_tokens()?;
                 return self.index.check(self.stream);
             }
             self.record(&frame)?;
@@ -144,12 +148,16 @@ impl<'a> Reader<'a> {
         };
 
         match frame.kind {
-            abi::RECORD_FILE => file(payload, domain, &mut self.tokens),
+            abi::RECORD_FILE => {
+                let token = file(payload, domain)?;
+
+                self.tokens.push(token, GFP_KERNEL).map_err(no_memory)
+            }
             abi::RECORD_INODE => {
                 let next_ino = domain.identity.next_ino();
 
                 match self.index.add_inode(payload, at, next_ino)? {
-                    Some(token) => new_token(token, &mut self.tokens),
+                    Some(token) => self.tokens.push(token, GFP_KERNEL).map_err(no_memory),
                     None => Ok(()),
                 }
             }
@@ -186,6 +194,16 @@ impl<'a> Reader<'a> {
                 self.name = Some(name);
                 Err(why)
             }
+        }
+    }
+
+    /// Checks that every token has a file of its own.
+    fn check_tokens(&self) -> Checked<()> {
+        let token = |number: usize| self.tokens.get(number);
+
+        match has_twins(self.tokens.len(), token).map_err(no_memory)? {
+            true => Err(("two files have the same token", EIO)),
+            false => Ok(()),
         }
     }
 
@@ -274,7 +292,8 @@ fn options_and_identity(record: &abi::DomainRecord) -> Checked<(Options, Identit
     Ok((options, identity))
 }
 
-fn file(payload: &[u8], domain: &mut IncomingDomain, tokens: &mut RBTree<u64, ()>) -> Checked<()> {
+/// Adds a preserved file to a domain, and returns its token.
+fn file(payload: &[u8], domain: &mut IncomingDomain) -> Checked<u64> {
     let (record, name) = abi::FileRecord::ref_from_prefix(payload)
         .map_err(|_| ("the record of a file is too short", EIO))?;
 
@@ -296,23 +315,11 @@ fn file(payload: &[u8], domain: &mut IncomingDomain, tokens: &mut RBTree<u64, ()
     if domain.files.get(&name).is_some() {
         return Err(("two files have the same name", EIO));
     }
-    new_token(record.token, tokens)?;
     domain
         .files
         .try_create_and_insert(name, file, GFP_KERNEL)
         .map_err(|e| ("no memory", e))?;
-    Ok(())
-}
-
-fn new_token(token: u64, tokens: &mut RBTree<u64, ()>) -> Checked<()> {
-    let twice = tokens
-        .try_create_and_insert(token, (), GFP_KERNEL)
-        .map_err(|e| ("no memory", e))?;
-
-    match twice {
-        Some(_) => Err(("two files have the same token", EIO)),
-        None => Ok(()),
-    }
+    Ok(record.token)
 }
 
 /// What is illegal in a name that was handed over is no invalid argument of anybody here.

@@ -9,8 +9,9 @@ mod cases {
     use super::super::*;
     use crate::handover::writer::{
         self,
-        record_len,
-        Writer, //
+        domain_len,
+        Writer,
+        END_LEN, //
     };
 
     const FLAGS_AT: usize = 6;
@@ -97,7 +98,7 @@ mod cases {
         let (ram, tail) = (Name::of_file(b"ram of vm")?, Name::of_file(b"\xc3\xa4")?);
         let files = [(&ram, 3, 4096), (&tail, u64::MAX, 0)];
         let stream = stream(|writer| {
-            writer.domain(&name, Some(&session), &identity, &options, 7)?;
+            writer.domain(&name, &session, &identity, &options, 7)?;
             for (name, token, size) in files {
                 writer.file(name, token, size)?;
             }
@@ -122,11 +123,11 @@ mod cases {
 
     #[test]
     fn a_domain_without_files_has_no_session() -> Result {
-        let name = Name::of_domain(b"vm1")?;
-        let (identity, options) = (Identity::new(), Options::new()?);
         let stream = stream(|writer| {
-            writer.domain(&name, None, &identity, &options, 0)?;
-            writer.end()
+            let domain = domain_record(b"vm1", b"");
+
+            writer.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), b"vm1"])?;
+            end(writer, writer.records)
         })?;
         let (domain, _) = Reader::new(&stream).domain().map_err(|e| e.error)?;
 
@@ -345,16 +346,14 @@ mod cases {
     #[test]
     fn a_plan_is_kept_to() -> Result {
         let (name, identity) = (Name::of_domain(b"vm1")?, Identity::new());
-        let options = Options::new()?;
+        let (session, options) = (name.session()?, Options::new()?);
         let mut write = |writer: &mut Writer<'_>| {
-            writer.domain(&name, None, &identity, &options, 0)?;
+            writer.domain(&name, &session, &identity, &options, 0)?;
             writer.end()
         };
         let (_, len) = writer::stream(&mut write)?;
-        let planned = record_len(size_of::<abi::DomainRecord>() + 3)?
-            + record_len(size_of::<abi::EndRecord>())?;
 
-        assert_eq!(planned, len);
+        assert_eq!(domain_len(&name, &session)? + END_LEN, len);
         assert!(writer::fill(len, &mut write).is_ok());
         for wrong in [0, 8, len - 8, len - 1, len + 1, len + 8] {
             assert_eq!(writer::fill(wrong, &mut write).err(), Some(EIO));

@@ -43,6 +43,14 @@ pub(crate) fn record_len(payload: usize) -> Result<usize> {
         .ok_or(EOVERFLOW)
 }
 
+/// How many bytes [`Writer::domain`] writes.
+pub(crate) fn domain_len(name: &Name, session: &Name) -> Result<usize> {
+    record_len(size_of::<abi::DomainRecord>() + name.as_bytes().len() + session.as_bytes().len())
+}
+
+/// How many bytes [`Writer::end`] writes.
+pub(crate) const END_LEN: usize = size_of::<abi::Record>() + size_of::<abi::EndRecord>();
+
 /// A serialized domain, in memory that KHO preserves.
 pub(crate) struct Records {
     stream: PreservedVmalloc,
@@ -207,13 +215,13 @@ impl<'a> Writer<'a> {
     pub(crate) fn domain(
         &mut self,
         name: &Name,
-        session: Option<&Name>,
+        session: &Name,
         identity: &Identity,
         options: &Options,
         waited: u64,
     ) -> Result {
         let name = name.as_bytes();
-        let session = session.map_or(&[][..], |session| session.as_bytes());
+        let session = session.as_bytes();
         let mut flags = 0;
 
         if options.errors == Errors::Drop {

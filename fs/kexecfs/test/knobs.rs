@@ -380,7 +380,7 @@ fn sample() -> Result<VVec<u8>> {
         // As many numbers as there are inodes below.
         let identity = Identity::restore([1; 16], abi::INO_MIN + 7).ok_or(EINVAL)?;
 
-        writer.domain(&name, Some(&session), &identity, &Options::new()?, 1)?;
+        writer.domain(&name, &session, &identity, &Options::new()?, 1)?;
         writer.file(&one, 1, 4096)?;
         writer.file(&two, 2, 0)?;
         for (mode, rest) in [

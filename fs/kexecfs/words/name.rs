@@ -39,16 +39,7 @@ impl Name {
         Self::new(name, |c| c >= b' ' && c != 0x7f)
     }
 
-    /// Checks a name in `data/`, which may have any character but a slash.
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if it is empty or too long, "." or "..", or has a slash or a zero.
-    pub(crate) fn of_entry(name: &[u8]) -> Result<Self> {
-        Self::new(name, |_| true)
-    }
-
-    /// Whether [`Name::of_entry`] takes the name.
+    /// Whether `name` is a legal one in `data/`, which may have any character but a slash and a zero.
     pub(crate) fn is_entry(name: &[u8]) -> bool {
         Self::is_legal(name, |_| true)
     }
