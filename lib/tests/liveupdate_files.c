@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A live update handler for tests: its files are no memfds, depend on each other,
- * fail when they are told to, and are not carried on unless they were retrieved
+ * fail on request, and are not carried unless they were retrieved
  *
  * debugfs/liveupdate_test:
  *
@@ -49,7 +49,7 @@
 #define LUO_TEST_MAGIC	0x6b78746573740001ULL
 #define LUO_TEST_SIZE	64
 
-/* What is handed over, on a page of its own */
+/* The data that is handed over, on a page of its own */
 struct luo_test_ser {
 	u64 magic;
 	char text[LUO_TEST_SIZE];
@@ -364,7 +364,7 @@ DEFINE_DEBUGFS_ATTRIBUTE(luo_test_hold_rcu_fops, NULL, luo_test_hold_rcu,
 
 static int luo_test_kho_fdt(void *data, u64 *phys)
 {
-	/* Nobody but the test loads kernels */
+	/* Only the test loads kernels */
 	const struct kimage *image = READ_ONCE(kexec_image);
 
 	*phys = image ? image->kho.fdt : 0;

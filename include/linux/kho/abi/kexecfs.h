@@ -9,11 +9,11 @@
  * keep: the domains' names, owners, modes and limits, the files' names, and the tree
  * data/ with the contents of its small files. LUO's tokens connect the two.
  *
- * This interface is a contract. What is defined here does not change its layout
- * or its meaning within a KEXECFS_ABI_MAJOR. What is added is a feature, with a
+ * This interface is a contract. The structures here change neither their layout
+ * nor their meaning within a KEXECFS_ABI_MAJOR. An addition is a feature, with a
  * bit of its own in struct kexecfs_features, or a new type of record that an older
- * kernel may pass over without harm, and raises KEXECFS_ABI_MINOR. Existing
- * structures do not grow: a feature may give a meaning to what is reserved in them.
+ * kernel may skip without harm, and raises KEXECFS_ABI_MINOR. Existing structures do
+ * not grow: a feature may give a meaning to their reserved members.
  *
  * How the structures refer to each other::
  *
@@ -64,11 +64,10 @@
  * and the reader checks all that it wrote:
  *
  *   - A root with another magic or another major version is not read at all, nor
- *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel was
- *     left without having committed to the handover. A greater minor version
- *     is read.
- *   - What requires a feature that the reader lacks is not read: of the root, all
- *     domains; of a domain, that one. Other unknown features do not matter.
+ *     is one whose seal is not KEXECFS_SEAL_MAGIC: the previous kernel did not
+ *     commit to the handover. A greater minor version is read.
+ *   - If the root requires a feature that the reader lacks no domain is read; if a
+ *     domain does, that one is not. Other unknown features are ignored.
  *   - A reserved member or bit that is not zero breaks a rule.
  *   - A physical address is only followed if KHO says that a block of just this
  *     order is preserved there and was not restored yet. This also keeps two
@@ -79,8 +78,7 @@
  *     and no other.
  *   - Of two domains with the same name neither is readable.
  *   - A file that LUO handed over and that no record names still belongs to the
- *     domain.
- *     A record of a file that LUO did not hand over is dropped.
+ *     domain. A record of a file that LUO did not hand over is dropped.
  */
 
 #ifndef _LINUX_KHO_ABI_KEXECFS_H
@@ -101,8 +99,8 @@
 #define KEXECFS_ABI_MINOR		0
 
 /*
- * The bits of struct kexecfs_features that have a meaning. There are none yet: what
- * version 1.0 consists of needs none.
+ * The bits of struct kexecfs_features that have a meaning. There are none yet:
+ * version 1.0 needs none.
  */
 #define KEXECFS_FEATURES		0
 
@@ -129,17 +127,17 @@
 #define KEXECFS_RECORD_ALIGN		8
 
 /**
- * struct kexecfs_features - The features of the writer, and of what it wrote.
+ * struct kexecfs_features - The features of the writer, and of the data it wrote.
  * @supported: The features that the writer knows.
- * @required:  Those without which what was written cannot be read, or not without
- *             harm. All of them are in @active.
+ * @required:  Those without which the data cannot be read, or not without harm. All
+ *             of them are in @active.
  * @active:    Those that the writer has used. All of them are in @supported.
  *
- * Each feature is a bit, the same in all three, see KEXECFS_FEATURES. This is
- * what the feature flags of LUO's own structures mean. A feature that can be passed
- * over is active without being required. One that cannot is at first only
- * supported, by a version that reads it and does not write it yet, and becomes
- * active and required once one may not go back behind that version any more.
+ * Each feature is a bit, the same in all three, see KEXECFS_FEATURES. The feature
+ * flags of LUO's own structures have the same meaning. A feature that a reader may
+ * ignore is active without being required. Any other one is at first only supported,
+ * by a version that reads it and does not write it yet, and becomes active and
+ * required once a rollback to an older version is not supported any more.
  */
 struct kexecfs_features {
 	u64 supported;
@@ -251,9 +249,9 @@ static_assert(sizeof(struct kexecfs_record) == KEXECFS_RECORD_ALIGN);
  * @size:        How many bytes the domain may hold: 0 for the default of the
  *               reader, all bits set for no limit.
  * @nr_inodes:   How many entries data/ may have: likewise.
- * @waited:      For how many seconds it has waited to be finished since it came from
- *               another kernel for the first time, over all kernels. 0 if it came
- *               from none, or has been finished.
+ * @waited:      For how many seconds it has waited to be finished since it was handed
+ *               over for the first time, over all kernels. 0 if it was not, or has
+ *               been finished.
  * @uid:         The owner of its root, as a kuid: a number of the initial user
  *               namespace.
  * @gid:         The group of its root, as a kgid: likewise.
