@@ -2,8 +2,8 @@
 
 //! Records to and from KHO memory, in the ABI of `include/linux/kho/abi/kexecfs.h`.
 //!
-//! What the previous kernel wrote is input like any other: every field is checked, and what can't
-//! be read costs the domain that it belongs to, and no other.
+//! The records of the previous kernel are input like any other: every field is checked, and an
+//! illegal one costs the domain that it belongs to, and no other.
 //!
 //! Each of the files below imports only those before it.
 

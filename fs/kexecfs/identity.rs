@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What the superblock of a domain and its inodes are known by, in each kernel: a UUID, and numbers
-//! that are used only once.
+//! The identity of the superblock of a domain and of its inodes, the same in each kernel: a UUID,
+//! and numbers that are used only once.
 //!
 //! Handles of files are made of them.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! For tests only: nothing else knows of what is here, and a kernel without `CONFIG_KEXECFS_TEST`
-//! has none of it.
+//! Code for tests only: no other code uses it, and a kernel without `CONFIG_KEXECFS_TEST` has none
+//! of it.
 
 mod mutator;
 
@@ -11,7 +11,7 @@ mod liar;
 
 use kernel::prelude::*;
 
-/// Makes what the tests need. What fails is missing for them, and does no harm to anybody else.
+/// Makes the knobs and the file systems that the tests need. A failure is for them to notice.
 pub(crate) fn start() {
     for (what, started) in [("knobs", knobs::start()), ("liar", liar::start())] {
         if let Err(e) = started {

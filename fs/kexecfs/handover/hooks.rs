@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What tests change about what is handed over.
+//! Hooks by which tests change the handover.
 //!
-//! Without `CONFIG_KEXECFS_TEST` nothing does: the hooks are constants then, of which no code is
-//! left.
+//! Without `CONFIG_KEXECFS_TEST` they are constants that do nothing, and compile to nothing.
 
 use kernel::kho::abi::kexecfs as abi;
 #[cfg(CONFIG_KEXECFS_TEST)]
 use kernel::sync::SetOnce;
 
-/// Functions that are called for what is about to be handed over.
+/// Functions that are called before a structure is handed over.
 ///
 /// They may run in a reboot, under the locks that it needs.
 pub(crate) struct Hooks {

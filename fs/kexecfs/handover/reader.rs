@@ -76,7 +76,7 @@ pub(crate) struct Reader<'a> {
     records: u32,
     /// The name of a domain whose first record can't be read for another reason.
     name: Option<Name>,
-    /// What has been read so far, from the first record on.
+    /// The domain as far as it has been read, from the first record on.
     domain: Option<IncomingDomain>,
     index: Index,
     tokens: KVVec<u64>,
@@ -322,7 +322,7 @@ fn file(payload: &[u8], domain: &mut IncomingDomain) -> Checked<u64> {
     Ok(record.token)
 }
 
-/// What is illegal in a name that was handed over is no invalid argument of anybody here.
+/// Makes an illegal name in a record an I/O error: no caller here has passed it.
 fn io(e: Error) -> Error {
     if e == EINVAL {
         EIO

@@ -40,7 +40,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Our subtree in what this kernel hands over.
+/// The KHO subtree of kexecfs, for the next kernel.
 pub(crate) struct OutgoingRoot {
     subtree: Subtree,
     /// The array that the subtree points at while it is sealed.
@@ -59,7 +59,7 @@ impl OutgoingRoot {
         Ok(root)
     }
 
-    /// Points the subtree at what `domains` hand over, which has to stay until
+    /// Points the subtree at the records of `domains`, which have to stay until
     /// [`OutgoingRoot::unseal`].
     pub(crate) fn seal(&mut self, domains: &[abi::IndexEntry]) -> Result {
         let mut index = page_buffer(core::mem::size_of_val(domains))?;
@@ -91,7 +91,7 @@ impl OutgoingRoot {
         }
     }
 
-    /// Takes back what [`OutgoingRoot::seal`] did.
+    /// Undoes [`OutgoingRoot::seal`].
     pub(crate) fn unseal(&mut self) -> Result {
         self.write(0, None)?;
         self.index = None;
@@ -115,17 +115,16 @@ impl OutgoingRoot {
     }
 }
 
-/// What there is of a domain that the previous kernel knew.
+/// A domain in the index of the previous kernel.
 pub(crate) enum Found {
     Domain(IncomingDomain),
-    /// The kexec has gone on without it: what is left is the LUO session of this name.
+    /// It was excluded from the kexec, which has left the LUO session of this name.
     Excluded(Name),
     Unreadable(Unreadable),
 }
 
-/// Reads what the previous kernel handed over, and calls `each` for every domain.
-///
-/// The memory of it is freed.
+/// Reads the root and the index of the previous kernel, and frees them. Calls `each` for every
+/// domain.
 pub(crate) fn read(each: &mut dyn FnMut(Found) -> Result) -> Result {
     let folio = match kho::retrieve_subtree(abi::ENTRY_NAME) {
         Ok(folio) => folio,

@@ -2,7 +2,7 @@
 
 //! `data/`, from the previous kernel.
 //!
-//! Each record is read once: what it says is kept in the [`Index`] until the domain is mounted,
+//! Each record is read once: its fields are kept in the [`Index`] until the domain is mounted,
 //! [`INODE_SIZE`] bytes for an inode and 24 for a name or an extended attribute. Contents, targets
 //! of links, names and values stay where they came.
 
@@ -48,7 +48,7 @@ const INODE_SIZE: usize = 136;
 static_assert!(size_of::<IncomingInode>() <= INODE_SIZE);
 static_assert!(size_of::<NameEntry>() <= 24 && size_of::<XattrEntry>() <= 24);
 
-/// The greatest length of what a symbolic link points at (`PATH_MAX` without the zero).
+/// The greatest length of the target of a symbolic link (`PATH_MAX` without the zero).
 const LINK_MAX: usize = 4095;
 
 /// The flags of `FS_IOC_GETFLAGS` that are handed over.
@@ -57,10 +57,10 @@ pub(crate) const FA_FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::N
 /// The beginnings of the names of extended attributes that are handed over, but for ACLs.
 const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
-/// What breaks a rule of the ABI, or that there is no memory.
+/// A result whose error is a rule of the ABI that is broken, or a lack of memory.
 pub(super) type Checked<T> = Result<T, (&'static str, Error)>;
 
-/// What is not zero and has to be.
+/// The error for a reserved field or bit that is not zero.
 pub(super) const RESERVED: (&str, Error) = ("a reserved field is not zero", EIO);
 
 pub(super) fn no_memory(_: AllocError) -> (&'static str, Error) {
@@ -122,7 +122,7 @@ impl Span {
     }
 }
 
-/// What an inode is.
+/// The kind of an inode.
 #[derive(Clone, Copy)]
 pub(crate) enum IncomingKind {
     Directory,
@@ -199,7 +199,7 @@ impl IncomingInode {
         })
     }
 
-    /// Checks that `rest`, which lies at `at`, is what follows such a record.
+    /// Checks that `rest`, which lies at `at`, may follow such a record.
     fn kind(
         record: &abi::InodeRecord,
         mode: Mode,
@@ -282,7 +282,7 @@ impl XattrEntry {
     }
 }
 
-/// What the records of a tree say, and where the rest of them lies in the stream.
+/// The fields of the records of a tree, and where the rest of them lies in the stream.
 #[derive(Default)]
 pub(crate) struct Index {
     inodes: KVVec<IncomingInode>,
@@ -415,7 +415,7 @@ impl Index {
         self.count(payload)
     }
 
-    /// Checks what can only be checked at the end of `stream`.
+    /// Checks the rules that concern all records, at the end of `stream`.
     pub(crate) fn check(&self, stream: &[u8]) -> Checked<()> {
         if self.inodes.iter().skip(1).any(|inode| inode.links == 0) {
             return Err(("an inode has no name", EIO));

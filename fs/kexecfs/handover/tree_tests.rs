@@ -13,14 +13,14 @@ mod cases {
     const LNK: u32 = 0o120777;
     const FIFO: u32 = 0o010600;
 
-    /// What the numbers of all inodes are below.
+    /// A number above those of all inodes.
     const NEXT_INO: u64 = abi::INO_MIN + 100;
 
     fn add_inode(index: &mut Index, payload: &[u8], at: usize) -> Checked<Option<u64>> {
         index.add_inode(payload, at, NEXT_INO)
     }
 
-    /// The payloads of records, one after the other, and what was found out about them.
+    /// The payloads of records, one after the other, and their index.
     #[derive(Default)]
     struct Sample {
         stream: KVVec<u8>,
@@ -44,7 +44,7 @@ mod cases {
             Ok(sample)
         }
 
-        /// Adds a record by `add`, and returns what is wrong with it.
+        /// Adds a record by `add`, and returns why it is refused.
         fn add<T>(
             &mut self,
             parts: &[&[u8]],

@@ -9,9 +9,10 @@ use kernel::{
 
 /// Returns whether two of `len` keys are the same, of which `key` returns the one with a number.
 ///
-/// Sorts their numbers by merging the runs that there are, ascending or descending. What a kernel
-/// writes has few: the time is mostly linear, and never more than `len * log(len)`. Takes eight
-/// bytes a key meanwhile. The sorts of `core` recurse, as deep as the order of the keys makes it.
+/// Sorts their numbers by merging the runs that there are, ascending or descending. The records of
+/// a kernel have few: the time is mostly linear, and at most in the order of `len * log(len)`.
+/// Takes eight bytes a key meanwhile. The sorts of `core` recurse, as deep as the order of the keys
+/// makes it.
 pub(super) fn has_twins<K: Ord>(len: usize, key: impl Fn(usize) -> K) -> Result<bool, AllocError> {
     let is_greater = |a: &u32, b: &u32| key(*a as usize) > key(*b as usize);
     let mut order = KVVec::with_capacity(len, GFP_KERNEL)?;
@@ -24,7 +25,7 @@ pub(super) fn has_twins<K: Ord>(len: usize, key: impl Fn(usize) -> K) -> Result<
     while merge_runs(&order, &mut merged, is_greater)? > 1 {
         core::mem::swap(&mut order, &mut merged);
     }
-    // What was merged last is sorted.
+    // The last merge has left one run.
     Ok(merged.windows(2).any(|pair| match pair {
         [a, b] => !is_greater(b, a),
         _ => false,

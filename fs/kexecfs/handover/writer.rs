@@ -22,16 +22,16 @@ use kernel::{
     prelude::*,
 };
 
-/// What this kernel writes: it uses all features that it knows, and requires those of them that
-/// can't be passed over. There are none of either yet.
+/// The features of the records of this kernel: it uses all that it knows, and requires those that a
+/// reader can't pass over. There are none of either yet.
 pub(super) const FEATURES: abi::Features = abi::Features {
     supported: abi::FEATURES,
     required: 0,
     active: abi::FEATURES,
 };
 
-/// How many bytes a record with a payload of `payload` bytes takes, its header and what fills it
-/// up included.
+/// How many bytes a record with a payload of `payload` bytes takes, its header and padding
+/// included.
 ///
 /// # Errors
 ///
@@ -164,7 +164,7 @@ pub(super) fn page_buffer(len: usize) -> Result<VVec<u8>> {
     Ok(VVec::zeroed(len, GFP_KERNEL_ACCOUNT)?)
 }
 
-/// What a record of a type that no version has consists of.
+/// The payload of a record of a type that no version has.
 const UNKNOWN: &[u8] = b"of another version";
 
 /// How many bytes [`Writer::end`] writes for tests, which no plan knows of.
@@ -263,7 +263,7 @@ impl<'a> Writer<'a> {
         self.record(abi::RECORD_FILE, &[file.as_bytes(), name])
     }
 
-    /// Writes an inode of `data/` with what follows it, and returns where the record lies.
+    /// Writes an inode of `data/`, which `rest` follows, and returns where the record lies.
     pub(crate) fn inode(&mut self, inode: &abi::InodeRecord, rest: &[u8]) -> Result<usize> {
         self.inode_with(inode, rest.len(), |buf| {
             buf.copy_from_slice(rest);
@@ -350,7 +350,7 @@ impl<'a> Writer<'a> {
         self.bytes(header.as_bytes())
     }
 
-    /// Ends a record. What fills it up is zero already.
+    /// Ends a record. The padding is zero already.
     fn finish(&mut self) -> Result {
         self.len = self
             .len

@@ -4,16 +4,16 @@
 //! them over, damaged ones, and a mutator for the reader. They are the other end of the hooks in
 //! `handover/hooks.rs`.
 //!
-//! `major` and `minor` are the version in the root. `supported`, `required` and `active` are further
-//! features of each domain that is prepared from then on; with `root`, of the root instead.
+//! `major` and `minor` are the version in the root. `supported`, `required` and `active` are
+//! further features of each domain that is prepared from then on; with `root`, of the root instead.
 //! `unknown` adds a record of an unknown type to each domain, which 1: may be skipped, 2: must be
-//! understood. A `damage` other than 0 is the seed for changes to what is written down of a domain
+//! understood. A `damage` other than 0 is the seed for changes to each domain that is serialized
 //! from then on. With `sizes`, files of `data/` that LUO has are a byte larger in their records.
 //! `index` damages what the next kexec points at: 1: each of the first domains but one in a way of
 //! its own, 2: the number of domains, 3: the seal, 4: the address of the index, 5: the two domains
 //! after the first, which get the pages as memory whose addresses were written to `pages`.
 //! Writing `SEED COUNT` to `fuzz` reads so many damaged streams; the number of those that could be
-//! read is in the log. `records` is what is written down of the first domain that is prepared.
+//! read is in the log. `records` shows the records of the first domain that is prepared.
 //! Writing anything to `wait_inside` makes each domain do for lockdep what O_TMPFILE once did: wait
 //! for the end of a prepare inside the gate that prepare shuts.
 
@@ -22,7 +22,8 @@ use crate::{
     handover::{
         stream,
         Hooks,
-        Reader, //
+        Reader,
+        Writer, //
     },
     identity::Identity,
     registry::registry,
@@ -60,7 +61,7 @@ use kernel::{
     },
 };
 
-/// Memory that nobody can hand over: x86 keeps the first MiB away from all. (A page beside one
+/// Memory that can't be handed over: x86 keeps the first MiB away from all. (A page beside one
 /// that was handed over may be so as well.)
 const FIRMWARE: u64 = 0x1000;
 
@@ -140,7 +141,7 @@ pub(super) fn start() -> Result {
     Ok(())
 }
 
-/// What is written down of a domain.
+/// The records of a domain.
 struct Written;
 
 impl BinaryWriter for Written {
@@ -198,7 +199,7 @@ fn unknown_record() -> Option<(u16, u16)> {
     }
 }
 
-/// Damages what has been written down of a domain, if that is wanted.
+/// Damages the records of a domain, if that is wanted.
 fn damage(stream: &mut [u8]) {
     let seed = knob(|knobs| &knobs.damage, 0);
 
@@ -259,7 +260,7 @@ fn damage_index(index: &mut [u8]) {
     }
 }
 
-/// What the memory of two domains is said to consist of: the chunks that KHO would have made.
+/// The chunks that KHO would have made for the memory that two domains are given.
 static CHUNKS: SetOnce<[PreservedFolio; 2]> = SetOnce::new();
 
 /// `ADDRESS ADDRESS`
@@ -344,7 +345,7 @@ fn fuzz((): &(), from: &mut UserSliceReader) -> Result {
     Ok(())
 }
 
-/// The first three numbers of what is written.
+/// The first three numbers in `from`.
 fn numbers(from: &mut UserSliceReader, buf: &mut [u8]) -> Result<[Option<u64>; 3]> {
     let text = buf.get_mut(..from.len()).ok_or(EINVAL)?;
 
@@ -366,61 +367,58 @@ fn sample() -> Result<VVec<u8>> {
     let (mut buf, len) = stream(|writer| {
         let name = Name::of_domain(b"sample")?;
         let session = name.session()?;
-        let (one, two) = (Name::of_file(b"one")?, Name::of_file(b"two")?);
-        let mut ino = abi::INO_MIN;
-        let mut of_mode = |mode| {
-            ino += 1;
-            abi::InodeRecord {
-                mode,
-                ino: ino - 1,
-                ..Default::default()
-            }
-        };
-
-        // As many numbers as there are inodes below.
+        // As many numbers as there are inodes.
         let identity = Identity::restore([1; 16], abi::INO_MIN + 7).ok_or(EINVAL)?;
 
         writer.domain(&name, &session, &identity, &Options::new()?, 1)?;
-        writer.file(&one, 1, 4096)?;
-        writer.file(&two, 2, 0)?;
-        for (mode, rest) in [
-            (DIR, &b""[..]),
-            (DIR, b""),
-            (0o100644, b"contents"),
-            (0o100600, b""),
-            (0o120777, b"target"),
-            (0o010600, b""),
-            (DIR, b""),
-        ] {
-            let mut record = of_mode(mode);
-
-            match mode {
-                0o100644 => record.size = 8,
-                0o100600 => {
-                    (record.size, record.token) = (100_000, 3);
-                    record.flags = abi::INODE_TOKEN;
-                }
-                _ => {}
-            }
-            writer.inode(&record, rest)?;
-        }
-        for (parent, inode, name) in [
-            (0, 1, &b"dir"[..]),
-            (1, 2, b"file"),
-            (0, 2, b"link"),
-            (1, 3, b"file2"),
-            (0, 4, b"symlink"),
-            (1, 5, b"pipe"),
-            (1, 6, b"deep"),
-        ] {
-            writer.name(parent, inode, name)?;
-        }
-        for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
-            writer.xattr(inode, name, b"value")?;
-        }
+        writer.file(&Name::of_file(b"one")?, 1, 4096)?;
+        writer.file(&Name::of_file(b"two")?, 2, 0)?;
+        write_sample_tree(writer)?;
         writer.end()
     })?;
 
     buf.truncate(len);
     Ok(buf)
+}
+
+fn write_sample_tree(writer: &mut Writer<'_>) -> Result {
+    let modes = [DIR, DIR, 0o100644, 0o100600, 0o120777, 0o010600, DIR];
+
+    for (ino, mode) in (abi::INO_MIN..).zip(modes) {
+        let mut record = abi::InodeRecord {
+            mode,
+            ino,
+            ..Default::default()
+        };
+        let rest = match mode {
+            0o100644 => &b"contents"[..],
+            0o120777 => b"target",
+            _ => b"",
+        };
+
+        match mode {
+            0o100644 => record.size = 8,
+            0o100600 => {
+                (record.size, record.token) = (100_000, 3);
+                record.flags = abi::INODE_TOKEN;
+            }
+            _ => {}
+        }
+        writer.inode(&record, rest)?;
+    }
+    for (parent, inode, name) in [
+        (0, 1, &b"dir"[..]),
+        (1, 2, b"file"),
+        (0, 2, b"link"),
+        (1, 3, b"file2"),
+        (0, 4, b"symlink"),
+        (1, 5, b"pipe"),
+        (1, 6, b"deep"),
+    ] {
+        writer.name(parent, inode, name)?;
+    }
+    for (inode, name) in [(0, &b"user.a"[..]), (2, b"user.a"), (2, b"user.b")] {
+        writer.xattr(inode, name, b"value")?;
+    }
+    Ok(())
 }
