@@ -49,6 +49,23 @@ rust_helper_shmem_read_mapping_page(struct address_space *mapping, pgoff_t index
 	return shmem_read_mapping_page(mapping, index);
 }
 
+__rust_helper void rust_helper_memcpy_from_folio(char *to, struct folio *folio,
+						 size_t offset, size_t len)
+{
+	memcpy_from_folio(to, folio, offset, len);
+}
+
+__rust_helper size_t rust_helper_offset_in_folio(const struct folio *folio,
+						 loff_t pos)
+{
+	return offset_in_folio(folio, pos);
+}
+
+__rust_helper bool rust_helper_folio_contain_hwpoisoned_page(struct folio *folio)
+{
+	return folio_contain_hwpoisoned_page(folio);
+}
+
 __rust_helper void rust_helper_memcpy_to_page(struct page *page, size_t offset,
 					      const char *from, size_t len)
 {

@@ -82,6 +82,47 @@ impl Path {
         Ok(Self::of_file(&file))
     }
 
+    /// Reads the first `buf.len()` bytes of a file of shmem into `buf` without opening it
+    /// (`shmem_get_folio()` with `SGP_READ`). What lies in a hole is zero. May sleep: takes the
+    /// locks of the folios.
+    ///
+    /// Neither security modules nor watchers are told, as it is the kernel that reads.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is no file of shmem, or a page of `buf` lies beyond its end; `EIO` if its
+    /// memory is bad; `ENOMEM` if it can't be swapped in.
+    pub fn shmem_read(&self, buf: &mut [u8]) -> Result {
+        let inode = self.inode();
+        // SAFETY: The inode is held by the dentry, and its mapping doesn't change.
+        let mapping = unsafe { (*inode).i_mapping };
+
+        // SAFETY: The mapping is that of an inode that is held.
+        if !unsafe { bindings::shmem_mapping(mapping) } {
+            return Err(EINVAL);
+        }
+        for (index, bytes) in buf.chunks_mut(PAGE_SIZE).enumerate() {
+            let mut folio = core::ptr::null_mut();
+
+            // SAFETY: The inode is one of shmem, and held by the dentry; `folio` is valid for
+            // writes.
+            to_result(unsafe {
+                bindings::shmem_get_folio(
+                    inode,
+                    index,
+                    0,
+                    &raw mut folio,
+                    bindings::sgp_type_SGP_READ,
+                )
+            })?;
+            match NonNull::new(folio) {
+                Some(folio) => Folio(folio).read(index * PAGE_SIZE, bytes)?,
+                None => bytes.fill(0),
+            }
+        }
+        Ok(())
+    }
+
     /// # Safety
     ///
     /// `path` must be held by somebody, and positive.
@@ -204,6 +245,41 @@ impl Path {
         // SAFETY: The call returned a reference, which is ours. `File` has the layout of `struct
         // file`, and nobody else has this one, in whose table of descriptors it isn't.
         Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+}
+
+/// A folio of a file.
+///
+/// # Invariants
+///
+/// A reference to the folio and its lock are owned.
+struct Folio(NonNull<bindings::folio>);
+
+impl Folio {
+    /// Reads what lies at `pos` in the file, which is in a page of this folio.
+    fn read(&self, pos: usize, buf: &mut [u8]) -> Result {
+        let folio = self.0.as_ptr();
+
+        // SAFETY: By the type invariant the folio is valid.
+        if unsafe { bindings::folio_contain_hwpoisoned_page(folio) } {
+            return Err(EIO);
+        }
+        // SAFETY: By the type invariant the folio is valid.
+        let offset = unsafe { bindings::offset_in_folio(folio, pos.try_into()?) };
+
+        // SAFETY: By the type invariant the folio is valid, and stays where it is in its file as it
+        // is locked. It has the page at `pos`, of which `buf` is at most as long as the rest.
+        unsafe { bindings::memcpy_from_folio(buf.as_mut_ptr().cast(), folio, offset, buf.len()) };
+        Ok(())
+    }
+}
+
+impl Drop for Folio {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the lock is ours.
+        unsafe { bindings::folio_unlock(self.0.as_ptr()) };
+        // SAFETY: By the type invariant the reference is ours; it isn't used again.
+        unsafe { bindings::folio_put(self.0.as_ptr()) };
     }
 }
 
