@@ -6,19 +6,15 @@
 //! file of `data/` is held, without any lock, since its writers may take as long as they like. At
 //! last all are preserved in the domain's session and the records written, under `Domain::op`.
 
+mod serialize;
+
 use crate::{
     data::{
-        attr::to_record,
         content::{
             Content,
             Plan, //
         },
-        item::{
-            content,
-            item,
-            times_of,
-            Kind, //
-        },
+        item::content,
         walk::{
             Snapshot,
             Visit, //
@@ -32,10 +28,7 @@ use crate::{
         Op, //
     },
     gate::inside,
-    handover::{
-        Records,
-        Writer, //
-    },
+    handover::Writer,
     space::{
         size_of,
         Room, //
@@ -52,14 +45,7 @@ use crate::{
     }, //
 };
 use kernel::{
-    fs::{
-        acl::AclType,
-        File,
-        Inode,
-        Path,
-        SuperBlock,
-        Times, //
-    },
+    fs::{File, Path, SuperBlock},
     kho::abi::kexecfs as abi,
     liveupdate::{
         HeldFile,
@@ -67,7 +53,6 @@ use kernel::{
     },
     memalloc::MayFail,
     memcontrol::NoWait,
-    page::PAGE_SIZE,
     prelude::*,
     sync::{
         aref::ARef,
@@ -122,6 +107,8 @@ pub(crate) struct Files<'a> {
     carried: KVVec<(Arc<Content>, u64, Option<Name>)>,
     /// What there is in `data/`.
     snapshot: Option<Snapshot<'a>>,
+    /// How long its records get.
+    plan: Writer<'a>,
 }
 
 impl<'a> Files<'a> {
@@ -134,31 +121,36 @@ impl<'a> Files<'a> {
 
         snapshot.for_each(|visit| {
             timeout.check(domain)?;
-            if !visit.first || !visit.inode.mode().is_reg() {
-                return Ok(());
+            if visit.first && visit.inode.mode().is_reg() {
+                files.add(&visit)?;
             }
-            let content = content(visit.inode)?;
-
-            match content.plan() {
-                Plan::Pack => {}
-                Plan::Carry(token) => files.carried.push(
-                    (content.clone(), token, Name::of_file(visit.name).ok()),
-                    GFP_KERNEL_ACCOUNT,
-                )?,
-                Plan::Hold(inner) => files.large.push(
-                    Large {
-                        content: content.clone(),
-                        inner,
-                        name: Name::of_file(visit.name).ok(),
-                        held: None,
-                    },
-                    GFP_KERNEL_ACCOUNT,
-                )?,
-            }
-            Ok(())
+            serialize::write_name(&mut files.plan, &visit, &|| timeout.check(domain))
         })?;
         files.snapshot = Some(snapshot);
         Ok(files)
+    }
+
+    /// Decides for a file.
+    fn add(&mut self, visit: &Visit<'_>) -> Result {
+        let content = content(visit.inode)?;
+
+        match content.plan() {
+            Plan::Pack => {}
+            Plan::Carry(token) => self.carried.push(
+                (content.clone(), token, Name::of_file(visit.name).ok()),
+                GFP_KERNEL_ACCOUNT,
+            )?,
+            Plan::Hold(inner) => self.large.push(
+                Large {
+                    content: content.clone(),
+                    inner,
+                    name: Name::of_file(visit.name).ok(),
+                    held: None,
+                },
+                GFP_KERNEL_ACCOUNT,
+            )?,
+        }
+        Ok(())
     }
 
     /// Holds all whose pages are handed over.
@@ -478,7 +470,7 @@ impl Domain {
         // Who discards it meanwhile takes back what is in `op`.
         self.alive()?;
         self.preserve_all(&mut op, files, timeout)?;
-        let records = self.records(&op.carried, files.snapshot.as_ref(), timeout)?;
+        let records = self.serialize(&op.carried, files, timeout)?;
         let records = op.records.insert(records);
 
         self.set_written(Some(records.bytes()));
@@ -712,40 +704,6 @@ impl Domain {
         }
     }
 
-    /// Writes the records.
-    // What it needs of the stack is not needed before and after.
-    #[inline(never)]
-    fn records(
-        &self,
-        carried: &[Carried],
-        snapshot: Option<&Snapshot<'_>>,
-        timeout: &Timeout<'_>,
-    ) -> Result<Records, Failure> {
-        let mut page = KVVec::zeroed(PAGE_SIZE, GFP_KERNEL)?;
-
-        Records::measured(|writer| {
-            self.write_files(carried, writer)?;
-            if let Some(tree) = self.tree() {
-                // Nobody mounted it: as it came.
-                timeout.check(self)?;
-                tree.write(writer)?;
-            } else if let Some(snapshot) = snapshot {
-                let check = || timeout.check(self);
-
-                snapshot.for_each(|visit| {
-                    check()?;
-                    write_name(writer, &visit, &mut page, &check)
-                })?;
-            }
-            writer.end()?;
-            // The buffer comes next.
-            writer
-                .counted()
-                .map_or(Ok(()), |bytes| timeout.check_for(bytes))
-        })
-        .map_err(|e| Failure::new(e, "it could not be written down"))
-    }
-
     /// Takes back what [`Domain::write_down`] did, with the files that were opened for writing
     /// since, and makes the plans for the files of `data/` void: no open preserves any by them
     /// afterwards.
@@ -807,80 +765,4 @@ fn cannot_carry(e: Error) -> Failure {
     } else {
         Failure::new(e, "LUO could not hand it on")
     }
-}
-
-/// Writes a name in `data/`, and its inode if this is the first.
-///
-/// Calls `check` for each extended attribute: `nr_inodes=` allows for many of one inode.
-fn write_name(
-    writer: &mut Writer<'_>,
-    visit: &Visit<'_>,
-    page: &mut [u8],
-    check: &impl Fn() -> Result,
-) -> Result {
-    if visit.first {
-        write_inode(writer, visit.inode, page)?;
-        let item = item(visit.inode)?;
-
-        item.xattrs().for_each(|name, value| {
-            check()?;
-            writer.xattr(visit.number, name.to_bytes(), value)
-        })?;
-        for which in AclType::ALL {
-            if let Some(acl) = visit.inode.cached_acl(which) {
-                writer.xattr(visit.number, which.name().to_bytes(), &acl.to_xattr()?)?;
-            }
-        }
-    }
-    if visit.number != 0 {
-        writer.name(visit.parent, visit.number, visit.name)?;
-    }
-    Ok(())
-}
-
-fn write_inode(writer: &mut Writer<'_>, inode: &Inode<KexecFs>, page: &mut [u8]) -> Result {
-    let times = inode.times();
-    let mut record = abi::InodeRecord {
-        uid: inode.uid().val(),
-        gid: inode.gid().val(),
-        mode: inode.mode().encode().into(),
-        rdev: inode.rdev().encode(),
-        ..Default::default()
-    };
-
-    set_times(&mut record, &times);
-    to_record(inode, &mut record)?;
-    let content = match &item(inode)?.kind {
-        Kind::File(content) => content,
-        _ => {
-            let link = inode.link().map_or(&[][..], |link| link.to_bytes());
-
-            writer.inode(&record, link)?;
-            return Ok(());
-        }
-    };
-
-    record.size = inode.size().try_into()?;
-    if let Some(inner) = content.inner_if_any() {
-        // A write that is still under way may have told only the inner file of its size.
-        record.size = size_of(&inner);
-        set_times(&mut record, &times_of(inode, &inner.times()));
-    }
-    let at = match content.token() {
-        Some(token) => {
-            record.token = token;
-            record.flags = abi::INODE_TOKEN;
-            writer.inode(&record, &[])?
-        }
-        None => content.with_packed(page, |bytes| writer.inode(&record, bytes))?,
-    };
-
-    content.record.store(at, Relaxed);
-    Ok(())
-}
-
-fn set_times(record: &mut abi::InodeRecord, times: &Times) {
-    (record.atime_sec, record.atime_nsec) = (times.atime.sec, times.atime.nsec);
-    (record.mtime_sec, record.mtime_nsec) = (times.mtime.sec, times.mtime.nsec);
-    (record.ctime_sec, record.ctime_nsec) = (times.ctime.sec, times.ctime.nsec);
 }

@@ -3,8 +3,8 @@
 //! The contents of a regular file in `data/`.
 //!
 //! They lie in an *inner* file, an unlinked one of shmem, which LUO's handler for memfds preserves
-//! as it is. Of it the path is kept, not an open file. What came from the previous kernel gets its
-//! inner file when it is first opened, by who opens it.
+//! as it is. Of it the path is kept, not an open file. Incoming contents get their inner file at the
+//! first open, in the task that opens the file.
 //!
 //! Locking: the lock of the contents comes after that of the inode and after `Domain::op`.
 
@@ -50,14 +50,14 @@ enum Bytes {
     /// Here: they were handed over in the record of the inode. None in a new file.
     Packed(KVVec<u8>),
     /// In the incoming session.
-    HandedOver(Unopened),
+    Incoming(Unretrieved),
     /// In the inner file.
     Inner,
 }
 
 /// How the bytes are handed over by a domain that is prepared, or is just being so.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Packing {
     /// Not yet.
     Open,
     /// Within the record of the inode.
@@ -68,31 +68,31 @@ enum Way {
     Carried,
 }
 
-/// What has to be done to hand the contents over.
+/// How a prepare hands the contents over.
 pub(crate) enum Plan {
-    /// To write them into the record.
+    /// By copying them into the record.
     Pack,
-    /// To preserve the inner file.
+    /// By preserving the inner file.
     Hold(Path),
-    /// To hand on what came under this token.
+    /// By carrying the incoming file with this token.
     Carry(u64),
 }
 
-struct State {
+struct ContentState {
     bytes: Bytes,
     /// The last plan, and which prepare made it.
-    way: Way,
+    packing: Packing,
     prepare: u32,
 }
 
 /// A file in the incoming session that nobody opened yet. It is given up when this is dropped.
-struct Unopened {
+struct Unretrieved {
     domain: Arc<Domain>,
     /// None once it has been retrieved.
     token: Option<u64>,
 }
 
-impl Drop for Unopened {
+impl Drop for Unretrieved {
     fn drop(&mut self) {
         if let Some(token) = self.token {
             self.domain.give_up(token);
@@ -108,7 +108,7 @@ pub(crate) struct Content {
     /// it: to retrieve a large one takes long.
     inner: SetOnce<Path>,
     #[pin]
-    state: Mutex<State>,
+    state: Mutex<ContentState>,
     pub(crate) counted: Counted,
     /// The token of the inner file in the outgoing session, and where the record of the inode lies
     /// in the domain's stream. Changed under `Domain::op`.
@@ -133,20 +133,20 @@ impl Content {
     }
 
     /// Contents that wait in the incoming session.
-    pub(crate) fn handed_over(domain: Arc<Domain>, token: u64, size: u64) -> Result<Arc<Self>> {
+    pub(crate) fn incoming(domain: Arc<Domain>, token: u64, size: u64) -> Result<Arc<Self>> {
         domain.expect_unopened()?;
-        let unopened = Unopened {
+        let unretrieved = Unretrieved {
             domain: domain.clone(),
             token: Some(token),
         };
 
-        Self::with(domain, Bytes::HandedOver(unopened), size)
+        Self::with(domain, Bytes::Incoming(unretrieved), size)
     }
 
     fn with(domain: Arc<Domain>, bytes: Bytes, size: u64) -> Result<Arc<Self>> {
-        let state = State {
+        let state = ContentState {
             bytes,
-            way: Way::Open,
+            packing: Packing::Open,
             prepare: 0,
         };
         let content = pin_init!(Self {
@@ -180,10 +180,10 @@ impl Content {
         let nowait = NoWait::new();
         let mut state = self.state.lock();
         let path = match &state.bytes {
-            // Somebody else was faster.
+            // Another task was faster.
             Bytes::Inner => return self.inner_if_any().ok_or(EIO),
             Bytes::Packed(bytes) => Path::shmem_kernel_file(c"kexecfs", bytes)?,
-            Bytes::HandedOver(_) => {
+            Bytes::Incoming(_) => {
                 drop(state);
                 drop(nowait);
                 let _inside = gate::enter()?;
@@ -196,14 +196,14 @@ impl Content {
         Ok(path)
     }
 
-    fn set_inner(&self, state: &mut State, path: &Path, inode: &Inode<KexecFs>) {
+    fn set_inner(&self, state: &mut ContentState, path: &Path, inode: &Inode<KexecFs>) {
         let times = inode.times();
 
         path.set_times(times);
         self.inner.populate(path.clone());
         state.bytes = Bytes::Inner;
-        // Whoever changes the times or the flags meanwhile changes those of the inode first, and
-        // then looks for the inner file.
+        // A task that changes the times or the flags meanwhile changes those of the inode first,
+        // and then looks for the inner file.
         smp_mb(Full);
         let now = inode.times();
 
@@ -225,19 +225,19 @@ impl Content {
     fn take_over(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         let mut op = self.domain.lock_op()?;
         let mut state = self.state.lock();
-        let unopened = match &mut state.bytes {
-            // Somebody else was faster.
+        let unretrieved = match &mut state.bytes {
+            // Another task was faster.
             Bytes::Inner => return self.inner_if_any().ok_or(EIO),
-            // What is written down stays as it is, and who prepares waits for no retrieve that
-            // began after it shut the gate.
-            Bytes::HandedOver(_) if self.is_fixed() => return Err(EBUSY),
-            Bytes::HandedOver(unopened) => unopened,
+            // A record stays as it is, and a prepare waits for no retrieve that began after it shut
+            // the gate.
+            Bytes::Incoming(_) if self.is_fixed() => return Err(EBUSY),
+            Bytes::Incoming(unretrieved) => unretrieved,
             Bytes::Packed(_) => return Err(EIO),
         };
-        let token = unopened.token.ok_or(EIO)?;
+        let token = unretrieved.token.ok_or(EIO)?;
         let file = self.domain.take_over(&mut op, token, inode.size())?;
 
-        unopened.token = None;
+        unretrieved.token = None;
         let path = Path::of_file(&file);
 
         path.set_private();
@@ -268,21 +268,21 @@ impl Content {
         let mut op = self.domain.lock_op()?;
         let mut state = self.state.lock();
 
-        // Whoever discards it takes back what is in `op`, and no more.
+        // A discard unpreserves what is in `op`, and no more.
         self.domain.alive()?;
-        match self.way(&state) {
-            // What was prepared has been cancelled, or somebody else was faster.
-            Way::Open | Way::Held => {}
-            Way::Carried => return Err(EBUSY),
+        match self.packing(&state) {
+            // The prepare has been cancelled, or another task was faster.
+            Packing::Open | Packing::Held => {}
+            Packing::Carried => return Err(EBUSY),
             // It stays empty for as long.
-            Way::Packed if inode.size() == 0 => {}
-            Way::Packed => {
-                // Nobody writes to it: who has its lock only seeks in it, or sets its times.
+            Packing::Packed if inode.size() == 0 => {}
+            Packing::Packed => {
+                // No task writes to it: one that has its lock seeks in it, or sets its times.
                 let held = HeldFile::hold(path.kernel_file_open()?)?;
 
                 self.domain
                     .preserve_instead(&mut op, self.clone(), &path, held)?;
-                state.way = Way::Held;
+                state.packing = Packing::Held;
             }
         }
         open(&path)
@@ -298,38 +298,39 @@ impl Content {
         let _nowait = NoWait::new();
         let state = self.state.lock();
 
-        matches!(self.way(&state), Way::Open | Way::Held).then(|| open(path))
+        matches!(self.packing(&state), Packing::Open | Packing::Held).then(|| open(path))
     }
 
-    // What a prepare does. Nobody opens it for writing meanwhile, or makes it anything but `Inner`.
+    // For a prepare, during which no task opens it for writing, or makes it anything but `Inner`.
 
-    fn way(&self, state: &State) -> Way {
+    fn packing(&self, state: &ContentState) -> Packing {
         if state.prepare == self.domain.prepares() {
-            state.way
+            state.packing
         } else {
-            Way::Open
+            Packing::Open
         }
     }
 
     /// Decides how the contents are handed over, until [`Domain::prepares`] counts on.
     pub(crate) fn plan(&self) -> Plan {
         let mut state = self.state.lock();
-        let (way, plan) = match &state.bytes {
-            Bytes::Packed(_) => (Way::Packed, Plan::Pack),
-            Bytes::HandedOver(unopened) => {
-                (Way::Carried, unopened.token.map_or(Plan::Pack, Plan::Carry))
-            }
+        let (packing, plan) = match &state.bytes {
+            Bytes::Packed(_) => (Packing::Packed, Plan::Pack),
+            Bytes::Incoming(unretrieved) => (
+                Packing::Carried,
+                unretrieved.token.map_or(Plan::Pack, Plan::Carry),
+            ),
             Bytes::Inner => match self.inner_if_any() {
                 Some(path)
                     if size_of(&path) > PAGE_SIZE as u64 || path.inode_is_open_for_write() =>
                 {
-                    (Way::Held, Plan::Hold(path))
+                    (Packing::Held, Plan::Hold(path))
                 }
-                _ => (Way::Packed, Plan::Pack),
+                _ => (Packing::Packed, Plan::Pack),
             },
         };
 
-        state.way = way;
+        state.packing = packing;
         state.prepare = self.domain.prepares();
         plan
     }
@@ -339,15 +340,15 @@ impl Content {
         self.domain.changes.is_shut()
     }
 
-    /// Which prepare the plans are of: it is another one once what a prepare held is let go.
+    /// The number of the prepare that made the plans. It changes once a prepare releases its files.
     pub(crate) fn prepares(&self) -> u32 {
         self.domain.prepares()
     }
 
     /// Whether the domain is prepared, or has been since `prepares` was what
-    /// [`Content::prepares`] returned: what the inner file has refused may be for that.
+    /// [`Content::prepares`] returned: that may be why the inner file has refused something.
     pub(crate) fn was_fixed_since(&self, prepares: u32) -> bool {
-        // In this order: who prepares counts before it opens the gate.
+        // In this order: a prepare is counted before its end opens the gate.
         self.is_fixed() || self.prepares() != prepares
     }
 
@@ -367,32 +368,32 @@ impl Content {
     pub(crate) fn token(&self) -> Option<u64> {
         let state = self.state.lock();
 
-        match (&state.bytes, self.way(&state)) {
-            (_, Way::Held) => Some(self.token.load(Relaxed)),
-            (Bytes::HandedOver(unopened), _) => unopened.token,
+        match (&state.bytes, self.packing(&state)) {
+            (_, Packing::Held) => Some(self.token.load(Relaxed)),
+            (Bytes::Incoming(unretrieved), _) => unretrieved.token,
             _ => None,
         }
     }
 
-    /// Calls `f` with contents that are handed over within the record.
-    pub(crate) fn with_packed<R>(
-        &self,
-        buf: &mut [u8],
-        f: impl FnOnce(&[u8]) -> Result<R>,
-    ) -> Result<R> {
+    /// How many bytes of contents are handed over within the record.
+    pub(crate) fn packed_len(&self) -> Result<usize> {
         match &self.state.lock().bytes {
-            Bytes::HandedOver(_) => f(&[]),
-            Bytes::Packed(bytes) => f(bytes),
-            Bytes::Inner => {
-                let path = self.inner_if_any().ok_or(EIO)?;
-                let len = usize::try_from(size_of(&path))?;
-                let buf = buf.get_mut(..len).ok_or(EIO)?;
+            Bytes::Incoming(_) => Ok(0),
+            Bytes::Packed(bytes) => Ok(bytes.len()),
+            Bytes::Inner => Ok(size_of(self.inner.as_ref().ok_or(EIO)?).try_into()?),
+        }
+    }
 
-                if len != 0 && path.kernel_file_open()?.kernel_read(buf, 0)? != len {
-                    return Err(EIO);
-                }
-                f(buf)
+    /// Copies contents that are handed over within the record, all [`Content::packed_len`] of them.
+    pub(crate) fn read_packed(&self, buf: &mut [u8]) -> Result {
+        match &self.state.lock().bytes {
+            Bytes::Packed(bytes) if bytes.len() == buf.len() => {
+                buf.copy_from_slice(bytes);
+                Ok(())
             }
+            Bytes::Inner => self.inner.as_ref().ok_or(EIO)?.shmem_read(buf),
+            Bytes::Incoming(_) if buf.is_empty() => Ok(()),
+            _ => Err(EIO),
         }
     }
 }

@@ -354,9 +354,13 @@ mod cases {
         let (_, len) = writer::stream(&mut write)?;
 
         assert_eq!(domain_len(&name, &session)? + END_LEN, len);
-        assert!(writer::fill(len, &mut write).is_ok());
-        for wrong in [0, 8, len - 8, len - 1, len + 1, len + 8] {
-            assert_eq!(writer::fill(wrong, &mut write).err(), Some(EIO));
+        for more in [0, 1, 8] {
+            let (_, written) = writer::fill(len + more, &mut write)?;
+
+            assert_eq!(written, len);
+        }
+        for less in [0, 8, len - 8, len - 1] {
+            assert_eq!(writer::fill(less, &mut write).err(), Some(EIO));
         }
         Ok(())
     }

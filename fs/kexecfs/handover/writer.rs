@@ -58,33 +58,17 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// Serializes a domain whose records take `len` bytes, as the caller has planned.
+    /// Serializes a domain whose records take at most `len` bytes, as the caller has planned.
     ///
     /// `write` writes all of them, [`Writer::end`] included.
     ///
     /// # Errors
     ///
-    /// `EIO` if `write` writes more or less than `len` bytes; `ENOMEM`; `EOVERFLOW`.
+    /// `EIO` if `write` writes more than `len` bytes; `ENOMEM`; `EOVERFLOW`.
     pub(crate) fn new(len: usize, write: impl FnOnce(&mut Writer<'_>) -> Result) -> Result<Self> {
-        let len = len.checked_add(unknown_len()?).ok_or(EOVERFLOW)?;
+        let planned = len.checked_add(unknown_len()?).ok_or(EOVERFLOW)?;
+        let (mut buf, len) = fill(planned, write)?;
 
-        Self::preserve(fill(len, write)?, len)
-    }
-
-    /// Serializes a domain whose length is not known.
-    ///
-    /// `write` is called twice and has to do the same each time: first to measure, then to write.
-    ///
-    /// # Errors
-    ///
-    /// `EIO` if it doesn't; `ENOMEM`; `EOVERFLOW`.
-    pub(crate) fn measured(write: impl FnMut(&mut Writer<'_>) -> Result) -> Result<Self> {
-        let (buf, len) = stream(write)?;
-
-        Self::preserve(buf, len)
-    }
-
-    fn preserve(mut buf: VVec<u8>, len: usize) -> Result<Self> {
         (hooks().stream)(buf.get_mut(..len).ok_or(EIO)?);
         Ok(Self {
             stream: PreservedVmalloc::new(buf)?,
@@ -133,28 +117,30 @@ impl Records {
     }
 }
 
-/// Writes a stream, and returns it with its length. See [`Records::measured`].
+/// Writes a stream, and returns it with its length. `write` is called twice and has to do the same
+/// each time: first to measure, then to write.
 pub(crate) fn stream(
     mut write: impl FnMut(&mut Writer<'_>) -> Result,
 ) -> Result<(VVec<u8>, usize)> {
     let mut writer = Writer::measuring();
 
     write(&mut writer)?;
-    let len = writer.len;
-
-    Ok((fill(len, write)?, len))
+    fill(writer.len, write)
 }
 
-/// Returns a buffer of whole pages, whose first `len` bytes are what `write` writes.
-pub(super) fn fill(len: usize, write: impl FnOnce(&mut Writer<'_>) -> Result) -> Result<VVec<u8>> {
-    let mut buf = page_buffer(len)?;
-    let mut writer = Writer::writing(buf.get_mut(..len).ok_or(EIO)?);
+/// Returns a buffer of whole pages that begins with what `write` writes, at most `planned` bytes,
+/// and how many they are.
+pub(super) fn fill(
+    planned: usize,
+    write: impl FnOnce(&mut Writer<'_>) -> Result,
+) -> Result<(VVec<u8>, usize)> {
+    let mut buf = page_buffer(planned)?;
+    let mut writer = Writer::writing(buf.get_mut(..planned).ok_or(EIO)?);
 
     write(&mut writer)?;
-    if writer.len != len {
-        return Err(EIO);
-    }
-    Ok(buf)
+    let len = writer.len;
+
+    Ok((buf, len))
 }
 
 /// A zeroed buffer of whole pages, so that nothing stale is handed over.
@@ -176,6 +162,7 @@ fn unknown_len() -> Result<usize> {
 }
 
 /// Writes records, or measures how many bytes they take.
+#[derive(Default)]
 pub(crate) struct Writer<'a> {
     /// None if it only measures.
     buf: Option<&'a mut [u8]>,
@@ -185,12 +172,8 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// A writer that only measures.
-    fn measuring() -> Self {
-        Self {
-            buf: None,
-            len: 0,
-            records: 0,
-        }
+    pub(crate) fn measuring() -> Self {
+        Self::default()
     }
 
     fn writing(buf: &'a mut [u8]) -> Self {
@@ -201,12 +184,9 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// How many bytes there are so far, if they are only measured.
-    pub(crate) fn counted(&self) -> Option<usize> {
-        match self.buf {
-            None => Some(self.len),
-            Some(_) => None,
-        }
+    /// How many bytes there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// Writes the first record, that of the domain.
