@@ -7,10 +7,10 @@
 use crate::{
     domain::Line,
     files::{
+        attr::set_attributes,
         command::{
             check_subject,
-            read_command,
-            set_attributes, //
+            read_command, //
         },
         text::{
             append,
@@ -160,7 +160,7 @@ fn make_file(
     Ok(())
 }
 
-/// The root directory and what is in it. Owners and modes can be changed.
+/// The root directory and the files in it. Owners and modes can be changed.
 struct Fixed;
 
 #[vtable]
@@ -174,13 +174,13 @@ impl InodeOperations for Fixed {
 
 type OpenView = OpenText<Source>;
 
-/// What a file shows, and how often that has changed.
+/// The text of a file, and how often that has changed.
 struct Source {
     registry: Arc<Registry>,
     changes: &'static Changes,
 }
 
-/// What a file shows of the machine.
+/// The text of a file of the machine-wide view.
 trait View: 'static {
     fn show(registry: &Registry, text: &mut KVVec<u8>) -> Result;
 }

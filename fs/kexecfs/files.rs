@@ -2,9 +2,11 @@
 
 //! The tree of a domain but for `data/`: its control files.
 
+pub(crate) mod attr;
 pub(crate) mod command;
 pub(crate) mod text;
 
 mod fds;
+mod state;
 
 pub(crate) mod tree;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What all control files share: who may use one, how it is told what to do, and what is told of
-//! that.
+//! Commands in control files: the check of the writer, the reading of the line, and the report of
+//! the result.
 
 use crate::{
     types::KexecFs,
@@ -21,22 +21,14 @@ use kernel::{
     cred::Credential,
     fs::{
         file::LocalFile,
-        FileSystem,
-        SetAttr,
         SuperBlock, //
     },
     prelude::*,
     uaccess::UserSliceReader, //
 };
 
-/// Changes attributes but for the size, which says nothing: `echo > FILE` truncates first.
-pub(crate) fn set_attributes<T: FileSystem>(mut attr: SetAttr<'_, T>) -> Result {
-    attr.ignore_size();
-    attr.prepare()?.ready()?.copy();
-    Ok(())
-}
-
-/// Refuses who isn't who opened the file: a privileged program may have inherited it.
+/// Fails unless the caller is the subject that opened the file: a privileged program may have
+/// inherited it.
 pub(crate) fn check_subject(file: &LocalFile) -> Result {
     if file.cred().is_same_subject(&Credential::current()) {
         Ok(())

@@ -64,7 +64,12 @@ use kernel::{
     },
 };
 
-/// `fd_preserve`: preserves a descriptor of the writer, lists what the next kexec hands over.
+/// Names in the root of a domain.
+pub(super) const FD_PRESERVE: &CStr = c"fd_preserve";
+pub(super) const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
+pub(super) const FD_RESTORE: &CStr = c"fd_restore";
+
+/// `fd_preserve`: preserves a descriptor of the writer, lists the files of the domain.
 pub(crate) struct FdPreserve;
 
 #[vtable]
@@ -136,7 +141,7 @@ fn preserve(
         }
     })?;
 
-    // Who was given a file to read must not come back with it to write.
+    // A task that was given a file to read must not get it back to write.
     if file.f_mode() & (fmode::READ | fmode::WRITE) != fmode::READ | fmode::WRITE {
         return Err(Failure::new(EBADF, "it isn't open for reading and writing"));
     }
@@ -215,13 +220,13 @@ pub(crate) struct FdRestore;
 pub(crate) struct OpenEntry {
     domain: Arc<Domain>,
     entry: Arc<Entry>,
-    /// What the last reader got. It is kept, since a shell reads byte by byte.
+    /// The descriptor of the last reader. It is kept, since a shell reads byte by byte.
     #[pin]
-    given: Mutex<Option<Given>>,
+    given: Mutex<Option<Received>>,
 }
 
 /// A descriptor that a reader got.
-struct Given {
+struct Received {
     fd: u32,
     /// The address of its file, which is only compared: no other file has it before the entry is
     /// released, since LUO or the domain keeps the file until then.
@@ -230,9 +235,9 @@ struct Given {
     text: KVVec<u8>,
 }
 
-impl Given {
-    /// Whether the current process has the descriptor. Whoever inherited the open file by a fork()
-    /// may not.
+impl Received {
+    /// Whether the current process has the descriptor. A task that
+    /// inherited the open file by a fork() may not.
     fn is_here(&self, control: &OpenFile<'_, KexecFs>) -> bool {
         control
             .fget(self.fd)
@@ -295,7 +300,7 @@ impl FileOperations for FdRestore {
 }
 
 /// Puts the file into the table of the current process.
-fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Given, Failure> {
+fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Received, Failure> {
     let file = inside(|| open.domain.retrieve(&open.entry))?;
 
     // open(2) doesn't tell a file of O_CLOEXEC: the descriptor that is read from has it.
@@ -310,7 +315,7 @@ fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Given, Failure> {
         .map_err(|e| Failure::new(e, "the descriptor could not be made"))?;
 
     append(&mut text, fmt!("{fd}\n"))?;
-    Ok(Given {
+    Ok(Received {
         fd,
         file: address(&file),
         text,

@@ -27,7 +27,7 @@ use kernel::{
     uaccess::UserSliceWriter, //
 };
 
-/// An open control file that is read as text, and what the text is about.
+/// An open control file that is read as text, and the subject of that text.
 #[pin_data]
 pub(crate) struct OpenText<S> {
     pub(crate) source: S,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The tree of a domain, and its files `state` and `error`.
+//! The tree of a domain: how its files are made, and their owner is changed.
 
 use crate::{
     data::{
@@ -9,21 +9,22 @@ use crate::{
     },
     domain::Domain,
     files::{
+        attr::set_attributes,
         command::{
-            check_subject,
-            read_command,
             report,
-            set_attributes,
             succeeded, //
         },
         fds::{
             FdPreserve,
             FdRestore,
-            FdUnpreserve, //
+            FdUnpreserve,
+            FD_PRESERVE,
+            FD_RESTORE,
+            FD_UNPRESERVE, //
         },
-        text::{
-            append,
-            OpenText, //
+        state::{
+            ErrorFile,
+            StateFile, //
         }, //
     },
     gate::{
@@ -33,53 +34,26 @@ use crate::{
     identity::ino,
     types::KexecFs,
     watch::{
-        tell,
         tell_control,
         ERROR,
         STATE, //
     },
-    words::{
-        failure::Failure,
-        name::COMMAND_MAX,
-        options::Options,
-        state::Event, //
-    }, //
+    words::options::Options, //
 };
 use kernel::{
     fs::{
-        file::{
-            LocalFile,
-            Offset, //
-        },
-        file_ops::poll,
         Dentry,
-        File,
-        FileOperations,
         FileOps,
-        Inode,
         InodeOperations,
         InodeOps,
         Mode,
         NewInode,
-        OpenFile, //
         SetAttr,
         SuperBlock,
-        Unlink,
+        Unlink, //
     },
     prelude::*,
-    sync::{
-        poll::PollTable,
-        Arc, //
-    },
-    uaccess::{
-        UserSliceReader,
-        UserSliceWriter, //
-    },
 };
-
-const FD_PRESERVE: &CStr = c"fd_preserve";
-const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
-const FD_RESTORE: &CStr = c"fd_restore";
 
 /// Builds the tree below `root`.
 pub(crate) fn make_tree(
@@ -95,7 +69,7 @@ pub(crate) fn make_tree(
 
         inode.set_handle(ino, generation);
         inode.set_owner(options.uid, options.gid);
-        inode.set_inode_ops(InodeOps::file::<Control>());
+        inode.set_inode_ops(InodeOps::file::<ControlFile>());
         inode.set_file_ops(ops)?;
         root.start_creating(name)?.make_persistent(inode)?;
         Ok(())
@@ -132,7 +106,7 @@ pub(crate) fn make_tree(
 
         inode.set_ino(domain.identity.new_ino()?);
         inode.set_owner(options.uid, options.gid);
-        inode.set_inode_ops(InodeOps::file::<Control>());
+        inode.set_inode_ops(InodeOps::file::<ControlFile>());
         inode.set_file_ops(FileOps::new::<FdRestore>())?;
         fd_restore
             .start_creating(entry.name.as_c_str())?
@@ -153,7 +127,7 @@ pub(crate) fn new_root<'a>(
     root.set_owner(options.uid, options.gid);
     // Its name, its "." and the ".." of fd_restore and data.
     root.set_nlink(4);
-    root.set_inode_ops(InodeOps::dir::<Root>());
+    root.set_inode_ops(InodeOps::dir::<RootDir>());
     root.set_file_ops(FileOps::simple_dir())?;
     Ok(root)
 }
@@ -162,7 +136,7 @@ pub(crate) fn new_root<'a>(
 ///
 /// # Errors
 ///
-/// `EBUSY` if an inode is locked: who reads a directory keeps its lock as long as it likes.
+/// `EBUSY` if an inode is locked: a reader of a directory keeps its lock as long as it likes.
 pub(crate) fn change_owner(
     root: &Dentry<KexecFs>,
     domain: &Domain,
@@ -204,10 +178,10 @@ pub(crate) fn change_owner(
 }
 
 /// The root directory.
-struct Root;
+struct RootDir;
 
 #[vtable]
-impl InodeOperations for Root {
+impl InodeOperations for RootDir {
     type FileSystem = KexecFs;
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
@@ -227,10 +201,10 @@ impl InodeOperations for Root {
 }
 
 /// A control file. Its owner and mode can be changed, and hold until the domain is unmounted.
-struct Control;
+struct ControlFile;
 
 #[vtable]
-impl InodeOperations for Control {
+impl InodeOperations for ControlFile {
     type FileSystem = KexecFs;
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
@@ -263,113 +237,5 @@ impl InodeOperations for RestoreDir {
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         attr.inode().sb().info().alive()?;
         set_attributes(attr)
-    }
-}
-
-/// `state`: shows the state, takes events.
-pub(crate) struct StateFile;
-
-#[vtable]
-impl FileOperations for StateFile {
-    type FileSystem = KexecFs;
-    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
-
-    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        let domain = inode.sb().info();
-
-        OpenText::new(domain.into(), domain.state_changes())
-    }
-
-    fn read(
-        open: Pin<&OpenText<Arc<Domain>>>,
-        file: &OpenFile<'_, KexecFs>,
-        to: &mut UserSliceWriter,
-        pos: &mut Offset,
-    ) -> Result<usize> {
-        open.read(file, to, pos, |text| {
-            open.see(open.source.state_changes());
-            open.source.alive()?;
-            append(text, fmt!("{}\n", open.source.state().as_str()))
-        })
-    }
-
-    fn write(
-        open: Pin<&OpenText<Arc<Domain>>>,
-        file: &OpenFile<'_, KexecFs>,
-        from: &mut UserSliceReader,
-    ) -> Result<usize> {
-        let len = from.len();
-        let mut buf = [0; COMMAND_MAX];
-        let event = read_command(from, &mut buf, Event::from_bytes);
-        let domain = &open.source;
-        let result = match (check_subject(file), event) {
-            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
-            (_, Err(e)) => Err(Failure::new(
-                e,
-                "no event, which are: prepare, cancel, finish",
-            )),
-            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
-            (Ok(()), Ok(Some(Event::Prepare))) => domain.prepare(file.sb()).map(|()| None),
-            (Ok(()), Ok(Some(Event::Cancel))) => inside(|| domain.cancel()).map(|()| None),
-            (Ok(()), Ok(Some(Event::Finish))) => inside(|| domain.finish()).map(Some),
-        };
-        let sb = file.sb();
-        let released = result.map_err(|failure| report(sb, failure))?;
-
-        // Outside the gate, as what follows.
-        domain.keep(sb);
-        let fd_restore = sb
-            .root()
-            .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
-
-        // Outside the gate: who reads the directory keeps its lock as long as it likes. A name that
-        // stays for want of memory gives ESTALE.
-        if let (Some(Ok(fd_restore)), Some(released)) = (fd_restore, released) {
-            for name in released.names() {
-                fd_restore.remove_by_name(name.as_c_str());
-            }
-        }
-        succeeded(sb);
-        tell(sb, STATE);
-        tell_control();
-        Ok(len)
-    }
-
-    fn poll(open: Pin<&OpenText<Arc<Domain>>>, file: &File, table: PollTable<'_>) -> u32 {
-        table.register_wait(file, open.source.changed());
-        open.poll(open.source.state_changes()) | poll::OUT
-    }
-}
-
-/// `error`: shows why the last command failed.
-pub(crate) struct ErrorFile;
-
-#[vtable]
-impl FileOperations for ErrorFile {
-    type FileSystem = KexecFs;
-    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
-
-    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        let domain = inode.sb().info();
-
-        OpenText::new(domain.into(), domain.error_changes())
-    }
-
-    fn read(
-        open: Pin<&OpenText<Arc<Domain>>>,
-        file: &OpenFile<'_, KexecFs>,
-        to: &mut UserSliceWriter,
-        pos: &mut Offset,
-    ) -> Result<usize> {
-        open.read(file, to, pos, |text| {
-            open.see(open.source.error_changes());
-            open.source.alive()?;
-            open.source.error_line(text)
-        })
-    }
-
-    fn poll(open: Pin<&OpenText<Arc<Domain>>>, file: &File, table: PollTable<'_>) -> u32 {
-        table.register_wait(file, open.source.changed());
-        open.poll(open.source.error_changes())
     }
 }

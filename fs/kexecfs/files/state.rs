@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! `state` and `error`.
+
+use crate::{
+    domain::Domain,
+    files::{
+        command::{
+            check_subject,
+            read_command,
+            report,
+            succeeded, //
+        },
+        fds::FD_RESTORE,
+        text::{
+            append,
+            OpenText, //
+        }, //
+    },
+    gate::inside,
+    types::KexecFs,
+    watch::{
+        tell,
+        tell_control,
+        STATE, //
+    },
+    words::{
+        failure::Failure,
+        name::COMMAND_MAX,
+        state::Event, //
+    }, //
+};
+use kernel::{
+    fs::{
+        file::{
+            LocalFile,
+            Offset, //
+        },
+        file_ops::poll,
+        File,
+        FileOperations,
+        Inode,
+        OpenFile, //
+    },
+    prelude::*,
+    sync::{
+        poll::PollTable,
+        Arc, //
+    },
+    uaccess::{
+        UserSliceReader,
+        UserSliceWriter, //
+    },
+};
+
+/// `state`: shows the state, takes events.
+pub(crate) struct StateFile;
+
+#[vtable]
+impl FileOperations for StateFile {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        let domain = inode.sb().info();
+
+        OpenText::new(domain.into(), domain.state_changes())
+    }
+
+    fn read(
+        open: Pin<&OpenText<Arc<Domain>>>,
+        file: &OpenFile<'_, KexecFs>,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        open.read(file, to, pos, |text| {
+            open.see(open.source.state_changes());
+            open.source.alive()?;
+            append(text, fmt!("{}\n", open.source.state().as_str()))
+        })
+    }
+
+    fn write(
+        open: Pin<&OpenText<Arc<Domain>>>,
+        file: &OpenFile<'_, KexecFs>,
+        from: &mut UserSliceReader,
+    ) -> Result<usize> {
+        let len = from.len();
+        let mut buf = [0; COMMAND_MAX];
+        let event = read_command(from, &mut buf, Event::from_bytes);
+        let domain = &open.source;
+        let result = match (check_subject(file), event) {
+            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (_, Err(e)) => Err(Failure::new(
+                e,
+                "no event, which are: prepare, cancel, finish",
+            )),
+            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(Some(Event::Prepare))) => domain.prepare(file.sb()).map(|()| None),
+            (Ok(()), Ok(Some(Event::Cancel))) => inside(|| domain.cancel()).map(|()| None),
+            (Ok(()), Ok(Some(Event::Finish))) => inside(|| domain.finish()).map(Some),
+        };
+        let sb = file.sb();
+        let released = result.map_err(|failure| report(sb, failure))?;
+
+        // Outside the gate, as all that follows.
+        domain.keep(sb);
+        let fd_restore = sb
+            .root()
+            .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
+
+        // Outside the gate: a reader of the directory keeps its lock as long as it likes. A name that
+        // stays for want of memory gives ESTALE.
+        if let (Some(Ok(fd_restore)), Some(released)) = (fd_restore, released) {
+            for name in released.names() {
+                fd_restore.remove_by_name(name.as_c_str());
+            }
+        }
+        succeeded(sb);
+        tell(sb, STATE);
+        tell_control();
+        Ok(len)
+    }
+
+    fn poll(open: Pin<&OpenText<Arc<Domain>>>, file: &File, table: PollTable<'_>) -> u32 {
+        table.register_wait(file, open.source.changed());
+        open.poll(open.source.state_changes()) | poll::OUT
+    }
+}
+
+/// `error`: shows why the last command failed.
+pub(crate) struct ErrorFile;
+
+#[vtable]
+impl FileOperations for ErrorFile {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        let domain = inode.sb().info();
+
+        OpenText::new(domain.into(), domain.error_changes())
+    }
+
+    fn read(
+        open: Pin<&OpenText<Arc<Domain>>>,
+        file: &OpenFile<'_, KexecFs>,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        open.read(file, to, pos, |text| {
+            open.see(open.source.error_changes());
+            open.source.alive()?;
+            open.source.error_line(text)
+        })
+    }
+
+    fn poll(open: Pin<&OpenText<Arc<Domain>>>, file: &File, table: PollTable<'_>) -> u32 {
+        table.register_wait(file, open.source.changed());
+        open.poll(open.source.error_changes())
+    }
+}
