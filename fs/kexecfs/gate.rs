@@ -2,10 +2,10 @@
 
 //! A gate that operations pass, and that can be shut.
 //!
-//! It is an SRCU read section behind a flag: nobody waits for it to open, and who shuts it waits
-//! until nobody is inside any more. So nobody inside waits for the limits of his cgroup, nor for
-//! user space: what a listener, the owner of a page or another process decides; and what takes
-//! long, as a retrieve, ends when a reboot waits. Each kind of gate has a lock class of its own, by
+//! It is an SRCU read section behind a flag: no task waits for it to open, and a task that shuts it
+//! waits until no other is inside any more. So no task inside waits for the limits of its cgroup,
+//! nor for user space: for the decision of a listener, of the owner of a page or of another process;
+//! and a long operation, as a retrieve, ends when a reboot waits. Each kind of gate has a lock class of its own, by
 //! which lockdep sees all waits for locks inside of one, and
 //! [`LockdepMap`](kernel::sync::LockdepMap) the others.
 
@@ -66,7 +66,7 @@ pub(crate) fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fai
     f()
 }
 
-/// Who is inside a gate.
+/// A task that is inside a gate.
 pub(crate) struct Inside<'a> {
     _section: srcu::Guard<'a>,
     _nowait: NoWait,
@@ -91,7 +91,7 @@ impl Gate {
         }? Error)
     }
 
-    /// Enters the gate, which keeps who shuts it waiting.
+    /// Enters the gate, which keeps a task that shuts it waiting.
     ///
     /// # Errors
     ///
@@ -108,12 +108,12 @@ impl Gate {
         })
     }
 
-    /// Whether it is shut. If not, what was done before it was opened is seen.
+    /// Whether it is shut. If not, the caller sees all that was done before it was opened.
     pub(crate) fn is_shut(&self) -> bool {
         self.shut.load(Acquire)
     }
 
-    /// Shuts the gate, and waits for who is inside.
+    /// Shuts the gate, and waits for the tasks that are inside.
     ///
     /// No signal ends that: see "The gate" in `architecture.rst` for how long it can take.
     pub(crate) fn shut(&self) {

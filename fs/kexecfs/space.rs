@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a domain holds, and how much it may hold.
+//! How much a domain holds and may hold.
 
 use crate::words::options::Options;
 use kernel::{
@@ -11,7 +11,7 @@ use kernel::{
     sync::Mutex, //
 };
 
-/// What an entry of `data/` counts of the inode space, as much as on tmpfs.
+/// How much of the inode space an entry of `data/` is charged, as on tmpfs.
 const INODE_SPACE: u64 = 1024;
 
 /// Up to which length, the terminating zero included, the target of a symbolic link counts as part
@@ -29,7 +29,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// How many entries there are, with what else takes their space.
+    /// How many entries there are, including all else that is charged to the inode space.
     pub(crate) fn inodes(&self) -> u64 {
         self.ispace.div_ceil(INODE_SPACE)
     }
@@ -39,8 +39,8 @@ impl Usage {
     }
 }
 
-/// The space of a domain: `data/` and what preserved files pin, in bytes, and the entries of
-/// `data/`.
+/// The space of a domain: `data/` and the pages that preserved files pin, in bytes, and the entries
+/// of `data/`.
 ///
 /// Its lock is a leaf.
 #[pin_data]
@@ -71,7 +71,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if a limit is lowered below what there is.
+    /// `EINVAL` if a limit is lowered below the present charge.
     pub(crate) fn set_limits(&self, options: &Options) -> Result {
         let (max_bytes, max_inodes) = (options.max_bytes(), options.max_inodes());
         let mut usage = self.usage.lock();
@@ -94,7 +94,7 @@ impl Space {
         usage.max_inodes = options.max_inodes();
     }
 
-    /// Takes `bytes` for what isn't there yet.
+    /// Reserves `bytes` for memory that isn't there yet.
     ///
     /// # Errors
     ///
@@ -104,7 +104,7 @@ impl Space {
         Ok(Room { space: self, bytes })
     }
 
-    /// Takes as many of the whole pages of `bytes` as there are left.
+    /// Charges as many of the whole pages of `bytes` as there are left.
     pub(crate) fn take_pages_up_to(&self, bytes: u64) -> u64 {
         let mut usage = self.usage.lock();
         let left = usage.max_bytes.saturating_sub(usage.bytes);
@@ -114,7 +114,7 @@ impl Space {
         taken
     }
 
-    /// Takes `bytes`.
+    /// Charges `bytes`.
     ///
     /// # Errors
     ///
@@ -129,7 +129,7 @@ impl Space {
         Ok(())
     }
 
-    /// Counts `bytes` that are there already, whether or not the limit allows for them.
+    /// Charges `bytes` that are there already, whether or not the limit allows for them.
     pub(crate) fn count_bytes(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
@@ -142,7 +142,7 @@ impl Space {
         usage.bytes = usage.bytes.saturating_sub(bytes);
     }
 
-    /// Takes an entry.
+    /// Charges for an entry.
     ///
     /// # Errors
     ///
@@ -151,7 +151,7 @@ impl Space {
         self.take_ispace(INODE_SPACE)
     }
 
-    /// Counts an entry that is there already, whether or not the limit allows for it.
+    /// Charges for an entry that is there already, whether or not the limit allows for it.
     pub(crate) fn count_inode(&self) {
         self.count_ispace(INODE_SPACE);
     }
@@ -160,7 +160,7 @@ impl Space {
         self.give_ispace(INODE_SPACE);
     }
 
-    /// Takes `bytes` of the space that entries have.
+    /// Charges `bytes` of the inode space.
     ///
     /// # Errors
     ///
@@ -188,16 +188,16 @@ impl Space {
     }
 }
 
-/// Bytes of a [`Space`] that are taken for what isn't there yet.
+/// Bytes of a [`Space`] that are charged for memory that isn't there yet.
 ///
-/// When it is dropped they are given back.
+/// They are uncharged when it is dropped.
 pub(crate) struct Room<'a> {
     space: &'a Space,
     bytes: u64,
 }
 
 impl Room<'_> {
-    /// Takes more, up to `bytes` in all.
+    /// Reserves more, up to `bytes` in all.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl Room<'_> {
         Ok(())
     }
 
-    /// Leaves the bytes to what is there now, and returns how many they are.
+    /// Leaves the charge to the memory that is there now, and returns how many bytes it is.
     pub(crate) fn fill(mut self) -> u64 {
         core::mem::take(&mut self.bytes)
     }
@@ -230,7 +230,7 @@ pub(crate) fn size_of(inner: &Path) -> u64 {
     size.max(0) as u64
 }
 
-/// What a file of `size` bytes that has `blocks` of 512 bytes counts.
+/// How many bytes a file of `size` bytes that has `blocks` of 512 bytes is charged.
 pub(crate) fn bytes_of(size: u64, blocks: u64) -> u64 {
     let pages = size
         .checked_next_multiple_of(PAGE_SIZE as u64)
@@ -239,7 +239,7 @@ pub(crate) fn bytes_of(size: u64, blocks: u64) -> u64 {
     pages.max(blocks.saturating_mul(512))
 }
 
-/// What a symbolic link to `target` counts: as on tmpfs, a page unless it is short.
+/// How many bytes a symbolic link to `target` is charged: as on tmpfs, a page unless it is short.
 pub(crate) fn bytes_of_link(target: &[u8]) -> u64 {
     if target.len() < SHORT_SYMLINK_LEN {
         0

@@ -7,7 +7,7 @@ use crate::{
         attr::set_xattr,
         item::{
             item,
-            Item,
+            DataInode,
             Node, //
         }, //
     },
@@ -64,7 +64,7 @@ use kernel::{
 /// "kxfs" in ASCII.
 const MAGIC: u32 = 0x6b78_6673;
 
-/// What a mount gathers.
+/// The state of a mount that is being made.
 #[derive(Default)]
 pub(crate) struct Context {
     given: Given,
@@ -201,7 +201,7 @@ impl FileSystem for KexecFs {
         })?;
         domain.keep(sb);
         tell_control();
-        // Outside the gate: who reads a directory keeps its lock as long as it likes.
+        // Outside the gate: a reader of a directory keeps its lock as long as it likes.
         change_owner(root, &domain, &before, &options).inspect_err(|_| {
             // So that the same remount starts over. If a reboot has begun it can't, nor be undone.
             let _ = domain.set_options(before);
@@ -216,7 +216,7 @@ impl FileSystem for KexecFs {
     }
 
     fn xattrs(inode: &Inode<Self>) -> Option<&SimpleXattrs> {
-        item(inode).ok().map(Item::xattrs)
+        item(inode).ok().map(DataInode::xattrs)
     }
 
     fn set_xattr(change: SetXattr<'_, Self>) -> Result {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The types of file system: only what they are called. `super.rs` and `control.rs` say what they
-//! do.
+//! The types of file system: only their names. Their operations are in `super.rs` and
+//! `control.rs`.
 
 use kernel::fs::FileSystemType;
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Telling those who watch control files that they have changed: inotify, and poll() of the
-//! machine-wide ones.
+//! Notifications that control files have changed: inotify, and poll() of the machine-wide ones.
 
 use crate::types::{
     KEXECFS,
@@ -34,7 +33,7 @@ pub(crate) const DOMAINS: &CStr = c"domains";
 
 static MACHINE: SetOnce<Changes> = SetOnce::new();
 
-/// How often what `kexecfsctl` shows has changed, and who waits for that.
+/// How often the texts of `kexecfsctl` have changed, and the tasks that wait for that.
 pub(crate) struct Changes {
     count: Atomic<u32>,
     changed: PollCondVarBox,
@@ -49,7 +48,7 @@ pub(crate) fn start() -> Result {
     Ok(())
 }
 
-/// The changes of what `kexecfsctl` shows.
+/// The changes of the texts of `kexecfsctl`.
 ///
 /// # Errors
 ///
@@ -64,13 +63,13 @@ impl Changes {
         self.count.load(Relaxed)
     }
 
-    /// Who polls waits for this.
+    /// A task that polls waits for this.
     pub(crate) fn changed(&self) -> &PollCondVarBox {
         &self.changed
     }
 }
 
-/// Tells those who watch the file `name` in the root that it has changed.
+/// Notifies the watchers of the file `name` in the root that it has changed.
 pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
     // Without memory for the look-up there is none for the watchers' events either.
     if let Some(Ok(file)) = sb
@@ -81,9 +80,9 @@ pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
     }
 }
 
-/// Tells those who watch any domain of a change by a reboot.
+/// Notifies the watchers of all domains of a change by a reboot.
 pub(crate) fn tell_watchers() {
-    // Events are charged to the cgroups of who watches.
+    // Events are charged to the cgroups of the watchers.
     let _nowait = NoWait::new();
 
     KEXECFS.iterate_supers_type(&mut |sb| {
@@ -93,7 +92,7 @@ pub(crate) fn tell_watchers() {
     tell_control();
 }
 
-/// Tells who watches the machine-wide view that it has changed.
+/// Notifies the watchers of the machine-wide view that it has changed.
 ///
 /// Takes the `s_umount` of its superblock: not inside a gate, or under a lock of a domain.
 pub(crate) fn tell_control() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! POSIX ACLs of what is in `data/`.
+//! POSIX ACLs of the inodes of `data/`.
 //!
 //! They lie in the inodes, as on tmpfs, and count as much of the inode space as they take.
 

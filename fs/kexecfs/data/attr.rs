@@ -6,7 +6,7 @@
 use crate::{
     data::item::{
         item,
-        Kind, //
+        DataKind, //
     },
     domain::Domain,
     handover::{
@@ -75,7 +75,7 @@ fn set(new: &mut NewInode<'_, KexecFs>, btime: Timespec, flags: u32) -> Result {
     Ok(())
 }
 
-/// Fills in what is handed over of the number and the attributes of an inode.
+/// Fills in the number and the attributes of an inode.
 pub(crate) fn to_record(inode: &Inode<KexecFs>, record: &mut abi::InodeRecord) -> Result {
     let attr = &item(inode)?.attr;
     let btime = attr.btime.copy().unwrap_or_default();
@@ -108,7 +108,7 @@ pub(super) fn get_flags(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Resul
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` for what tmpfs doesn't have either; `EBUSY` if the domain is prepared, `ESTALE`.
+/// `EOPNOTSUPP` for flags that tmpfs doesn't have either; `EBUSY` if the domain is prepared, `ESTALE`.
 pub(super) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
     if fa.has_fsx() || fa.flags() & !FLAGS != 0 {
         return Err(EOPNOTSUPP);
@@ -120,7 +120,7 @@ pub(super) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> 
     item(&inode)?.attr.flags.store(fa.flags(), Relaxed);
     inode.set_flags(flags);
     // A mapping is one of the inner file, where MADV_REMOVE looks at its flags.
-    if let Kind::File(content) = &item(&inode)?.kind {
+    if let DataKind::File(content) = &item(&inode)?.kind {
         if let Some(inner) = content.inner_if_any() {
             inner.set_flags(flags);
         }

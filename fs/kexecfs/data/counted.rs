@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What a file or a symbolic link of `data/` counts for `size=`.
+//! How much a file or a symbolic link of `data/` is charged for `size=`.
 //!
-//! A file counts its pages up to its end, or up to the end of what was preallocated beyond that, be
-//! they there or not: a prepare fills the holes. So all blocks that it has, and all that it will
+//! A file is charged for its pages up to its end, or up to the end of the blocks that were
+//! preallocated beyond that, be they there or not: a prepare fills the holes. So all blocks that it has, and all that it will
 //! have once it is prepared, are among those that count, and they are taken from the domain before
 //! anything is allocated. What an inner file has in large pages beyond that is
 //! [`Counted::excess`].
@@ -44,7 +44,7 @@ impl Counted {
         Ok(Self::with(domain, bytes))
     }
 
-    /// Counts what is there already, whether or not the limit allows for it.
+    /// Charges for bytes that are there already, whether or not the limit allows for them.
     pub(crate) fn new(domain: Arc<Domain>, bytes: u64) -> Self {
         domain.space.count_bytes(bytes);
         Self::with(domain, bytes)
@@ -101,7 +101,7 @@ impl Counted {
         self.preallocated.load(Relaxed)
     }
 
-    /// Takes back what [`Counted::preallocate`] noted since that was `before`.
+    /// Undoes [`Counted::preallocate`], before which it was `before`.
     pub(crate) fn set_preallocated(&self, before: u64) {
         self.preallocated.store(before, Relaxed);
     }
@@ -124,7 +124,7 @@ impl Counted {
         }
     }
 
-    /// Gives back what is not needed for a file of `size` bytes.
+    /// Uncharges the bytes that a file of `size` bytes doesn't need.
     pub(crate) fn fit(&self, size: u64) {
         let counted = self.bytes.load(Relaxed);
         let needed = self.needed(size).min(counted);

@@ -3,9 +3,9 @@
 //! Directories of `data/`.
 //!
 //! The tree lies in the dcache, as that of a tmpfs does, and changes inside the gate
-//! `Domain::changes`, which is shut while the domain is prepared. What an operation does to the
-//! names, attributes and extended attributes has been done when it leaves the gate: see "What a
-//! prepare records" in `architecture.rst`.
+//! `Domain::changes`, which is shut while the domain is prepared. All changes of names,
+//! attributes and extended attributes by an operation are done before it leaves the gate: see "What
+//! a prepare records" in `architecture.rst`.
 
 use crate::{
     data::{
@@ -18,8 +18,8 @@ use crate::{
         counted::Counted,
         item::{
             item,
-            Item,
-            Kind, //
+            DataInode,
+            DataKind, //
         },
         regular::set_regular,
         special::{
@@ -63,8 +63,8 @@ impl InodeOperations for Directory {
     fn create(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.change()?;
-        let kind = Kind::File(Content::empty(domain.into())?);
-        let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
+        let kind = DataKind::File(Content::empty(domain.into())?);
+        let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         take_acls(&inode)?;
@@ -75,7 +75,7 @@ impl InodeOperations for Directory {
     fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.change()?;
-        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Directory)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Directory)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         take_acls(&inode)?;
@@ -89,7 +89,7 @@ impl InodeOperations for Directory {
         }
         let domain = entry.dir().sb().info();
         let _inside = domain.change()?;
-        let mut inode = entry.new_inode(Item::node(domain.into(), Kind::Other)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Other)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         take_acls(&inode)?;
@@ -100,10 +100,10 @@ impl InodeOperations for Directory {
     fn symlink(entry: NewEntry<'_, KexecFs>, target: &CStr) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.change()?;
-        let kind = Kind::Link {
+        let kind = DataKind::Link {
             _counted: Counted::take(domain.into(), bytes_of_link(target.to_bytes()))?,
         };
-        let mut inode = entry.new_inode(Item::node(domain.into(), kind)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         set_symlink(&mut inode, target)?;
@@ -129,7 +129,7 @@ impl InodeOperations for Directory {
         let _inside = domain.change()?;
         let inode = unlink.dentry().inode().ok_or(ENOENT)?;
 
-        // What follows doesn't fail.
+        // The rest doesn't fail.
         if inode.nlink() > 1 {
             item(inode)?.give_link();
         }
@@ -153,7 +153,7 @@ impl InodeOperations for Directory {
             _ => None,
         };
         let whiteout = if rename.whiteout() {
-            let data = Item::node(domain.clone(), Kind::Other)?;
+            let data = DataInode::node(domain.clone(), DataKind::Other)?;
             let mut whiteout = rename.new_whiteout(data)?;
 
             attr::init(&mut whiteout, Some(rename.old_dir()))?;
@@ -174,8 +174,8 @@ impl InodeOperations for Directory {
     fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
         let domain = tmpfile.dir().sb().info();
         let inside = domain.change()?;
-        let kind = Kind::File(Content::empty(domain.into())?);
-        let mut inode = tmpfile.new_inode(Item::node(domain.into(), kind)?)?;
+        let kind = DataKind::File(Content::empty(domain.into())?);
+        let mut inode = tmpfile.new_inode(DataInode::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(tmpfile.dir()))?;
         take_acls(&inode)?;

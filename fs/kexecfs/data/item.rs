@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The inodes of a domain: what one in `data/` is and has beside what the VFS knows of it.
+//! The inodes of a domain, and the part of those in `data/` that the VFS knows nothing of.
 
 use crate::{
     data::{
@@ -34,7 +34,7 @@ use kernel::{
     },
 };
 
-/// What an inode is.
+/// The kinds of inodes.
 pub(crate) enum Node {
     /// The root: its owner and mode are those of the domain.
     Root,
@@ -42,15 +42,15 @@ pub(crate) enum Node {
     Control,
     /// `fd_restore/NAME`.
     Entry(Arc<Entry>),
-    /// `data/` or what is in it.
-    Data(Item),
+    /// `data/` or an inode in it.
+    Data(DataInode),
 }
 
 /// The name of the tree in the root of a domain.
 pub(crate) const DATA: &CStr = c"data";
 
-/// What an inode of `data/` is.
-pub(crate) enum Kind {
+/// The kinds of inodes in `data/`.
+pub(crate) enum DataKind {
     Directory,
     File(Arc<Content>),
     Link {
@@ -61,13 +61,13 @@ pub(crate) enum Kind {
 }
 
 /// The attributes of an inode.
-pub(crate) struct Attr {
+pub(crate) struct DataAttr {
     pub(super) btime: SetOnce<Timespec>,
     /// Changed under the lock of the inode.
     pub(super) flags: Atomic<u32>,
 }
 
-impl Attr {
+impl DataAttr {
     /// Those of an inode that is being made, for `attr.rs` to set.
     fn new() -> Self {
         Self {
@@ -82,14 +82,14 @@ impl Attr {
 }
 
 /// An inode of `data/`, which counts for the domain's limit as long as it lives.
-pub(crate) struct Item {
+pub(crate) struct DataInode {
     domain: Arc<Domain>,
-    pub(crate) kind: Kind,
-    pub(super) attr: Attr,
+    pub(crate) kind: DataKind,
+    pub(super) attr: DataAttr,
     xattrs: Pin<KBox<SimpleXattrs>>,
-    /// What they count for the domain's limit. Changed under the lock of the inode.
+    /// How much they are charged, in bytes of inode space. Changed under the lock of the inode.
     pub(super) xattr_space: Atomic<u64>,
-    /// What its ACLs count for that limit. Changed under the lock of the inode.
+    /// Likewise for its ACLs.
     pub(super) acl_space: Atomic<u64>,
     /// How many names beyond the first count for that limit, too.
     links: Atomic<i64>,
@@ -98,22 +98,22 @@ pub(crate) struct Item {
     pub(crate) number: Atomic<u32>,
 }
 
-impl Item {
+impl DataInode {
     /// # Errors
     ///
     /// `ENOSPC` if the domain has as many as it may have, `ENOMEM`.
-    pub(super) fn node(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+    pub(super) fn node(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
         domain.space.take_inode()?;
         Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
     }
 
     /// One that the previous kernel handed over, whatever the limit is.
-    pub(super) fn handed_over(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+    pub(super) fn incoming(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
         domain.space.count_inode();
         Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
     }
 
-    fn counted(domain: Arc<Domain>, kind: Kind) -> Result<KBox<Node>> {
+    fn counted(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
         let xattrs = SimpleXattrs::new(domain.xattrs.clone());
         let node = KBox::<Node>::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let item = Self {
@@ -123,7 +123,7 @@ impl Item {
             links: Atomic::new(0),
             domain,
             kind,
-            attr: Attr::new(),
+            attr: DataAttr::new(),
             walk: Atomic::new(0),
             number: Atomic::new(0),
         };
@@ -175,7 +175,7 @@ impl Item {
     }
 }
 
-impl Drop for Item {
+impl Drop for DataInode {
     fn drop(&mut self) {
         self.domain.inodes.add(-1, Relaxed);
         self.domain
@@ -193,7 +193,7 @@ impl Drop for Item {
 /// # Errors
 ///
 /// `EIO` for any other inode, which has other operations than those of this file.
-pub(crate) fn item(inode: &Inode<KexecFs>) -> Result<&Item> {
+pub(crate) fn item(inode: &Inode<KexecFs>) -> Result<&DataInode> {
     match inode.data() {
         Node::Data(item) => Ok(item),
         _ => Err(EIO),
@@ -203,7 +203,7 @@ pub(crate) fn item(inode: &Inode<KexecFs>) -> Result<&Item> {
 /// The contents of a regular file of `data/`.
 pub(crate) fn content(inode: &Inode<KexecFs>) -> Result<&Arc<Content>> {
     match &item(inode)?.kind {
-        Kind::File(content) => Ok(content),
+        DataKind::File(content) => Ok(content),
         _ => Err(EIO),
     }
 }

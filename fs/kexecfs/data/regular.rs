@@ -181,7 +181,7 @@ impl FileOperations for RegularFile {
         }
         let result = open.backing.vfs_fallocate(file, mode, offset, len);
 
-        // What fails leaves no blocks behind.
+        // A call that fails leaves no blocks behind.
         if result.is_err() {
             counted.set_preallocated(before);
         } else if punches {
@@ -199,7 +199,7 @@ impl FileOperations for RegularFile {
 /// Makes room for a write of so many bytes at a place, and returns how many there is room for.
 type MakeRoom<'a> = dyn Fn(Offset, usize) -> Result<usize> + 'a;
 
-/// Calls `write`, which makes room first, and keeps count of what it has changed.
+/// Calls `write`, which makes room first, and adjusts the charge and the inode afterwards.
 fn write(
     open: &OpenRegular,
     locked: &LockedInode<'_, KexecFs>,
@@ -223,7 +223,7 @@ fn write(
 }
 
 /// Makes room for a write of `len` bytes at `pos`, or for as much of it as there is room for, which
-/// is returned: if the size is `fixed`, what lies before the end.
+/// is returned: if the size is `fixed`, the part before the end.
 ///
 /// The lock of the inode is held.
 fn make_room(open: &OpenRegular, fixed: bool, pos: Offset, len: usize) -> Result<usize> {
@@ -287,7 +287,7 @@ impl InodeOperations for Regular {
         }
         let _inside = domain.change()?;
 
-        // What can fail comes before the size changes.
+        // Steps that can fail come before the size changes.
         let attr = attr.prepare()?.ready()?;
 
         if let Some(size) = attr.size() {

@@ -11,8 +11,8 @@ use crate::{
         dir::Directory,
         item::{
             item,
-            Item,
-            Kind,
+            DataInode,
+            DataKind,
             DATA, //
         },
         regular::set_regular,
@@ -39,6 +39,7 @@ use kernel::{
         acl::AclType,
         Dentry,
         DentryRef,
+        Inode,
         Mode,
         NewInode,
         SuperBlock,
@@ -48,89 +49,86 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Makes `data/` in a new superblock, with what the previous kernel handed over.
+/// Makes `data/` in a new superblock, with the incoming tree if there is one.
 pub(crate) fn make_data(
     sb: &SuperBlock<KexecFs>,
     root: &Dentry<KexecFs>,
     options: &Options,
     tree: Option<&Arc<Tree>>,
 ) -> Result {
-    let domain: Arc<Domain> = sb.info().into();
-    let Some(tree) = tree else {
-        let mut inode = NewInode::new(
-            sb,
-            Mode::dir(options.mode),
-            Item::node(domain, Kind::Directory)?,
-        )?;
+    match tree {
+        Some(tree) => restore_tree(sb, root, tree),
+        None => make_empty(sb, root, options),
+    }
+}
 
-        attr::init(&mut inode, None)?;
-        inode.set_owner(options.uid, options.gid);
-        inode.set_offset_dir::<Directory>()?;
-        root.start_creating(DATA)?.make_persistent(inode)?;
-        return Ok(());
-    };
-    let mut dentries = KVVec::with_capacity(tree.inodes(), GFP_KERNEL_ACCOUNT)?;
+fn make_empty(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, options: &Options) -> Result {
+    let data = DataInode::node(sb.info().into(), DataKind::Directory)?;
+    let mut inode = NewInode::new(sb, Mode::dir(options.mode), data)?;
+
+    attr::init(&mut inode, None)?;
+    inode.set_owner(options.uid, options.gid);
+    inode.set_offset_dir::<Directory>()?;
+    root.start_creating(DATA)?.make_persistent(inode)?;
+    Ok(())
+}
+
+fn restore_tree(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, tree: &Arc<Tree>) -> Result {
     let data = root
         .start_creating(DATA)?
-        .make_persistent(handed_over(sb, tree, 0)?)?;
+        .make_persistent(restore_inode(sb, tree, 0)?)?;
+    let mut dentries = Dentries::with_capacity(tree.inodes())?;
 
-    dentries.push(Some(sb.dget(&data)?), GFP_KERNEL_ACCOUNT)?;
-    for _ in 1..tree.inodes() {
-        dentries.push(None, GFP_KERNEL_ACCOUNT)?;
-    }
+    dentries.set(0, sb.dget(&data)?)?;
     let mut buf = [0; NAME_MAX + 1];
 
     for name in tree.names() {
         let dentry = {
-            let parent: &DentryRef<'_, KexecFs> = dentries
-                .get(name.parent as usize)
-                .and_then(Option::as_ref)
-                .ok_or(EIO)?;
+            let parent = dentries.get(name.parent).ok_or(EIO)?;
             let entry = to_c_str(name.name, &mut buf)?;
             let creating = parent.start_creating(entry).inspect_err(|&e| {
                 if e == EEXIST {
-                    pr_err!("{}: data/: two are named {entry}\n", domain.name);
+                    pr_err!("{}: data/: two are named {entry}\n", sb.info().name);
                 }
             })?;
 
-            if let Some(first) = dentries.get(name.inode as usize).ok_or(EIO)? {
+            if let Some(first) = dentries.get(name.inode) {
                 creating.link(first)?;
                 item(first.inode().ok_or(EIO)?)?.count_link();
                 continue;
             }
-            let dentry = creating.make_persistent(handed_over(sb, tree, name.inode)?)?;
+            let dentry = creating.make_persistent(restore_inode(sb, tree, name.inode)?)?;
 
             sb.dget(&dentry)?
         };
 
-        *dentries.get_mut(name.inode as usize).ok_or(EIO)? = Some(dentry);
+        dentries.set(name.inode, dentry)?;
     }
+    restore_xattrs(&dentries, tree)?;
+    restore_times(&dentries, tree)
+}
+
+fn restore_xattrs(dentries: &Dentries<'_>, tree: &Tree) -> Result {
     for xattr in tree.xattrs() {
-        let inode = dentries
-            .get(xattr.inode as usize)
-            .and_then(Option::as_ref)
-            .and_then(|dentry| dentry.inode())
-            .ok_or(EIO)?;
+        let inode = dentries.inode(xattr.inode)?;
 
         match AclType::from_name(xattr.name) {
             Some(which) => add_acl(inode, which, xattr.value)?,
             None => item(inode)?.add_xattr(xattr.name, xattr.value)?,
         }
     }
-    // Last, as each name changes the times of its directory, and each further one of an inode those
-    // of the inode.
-    for (number, dentry) in dentries.iter().enumerate() {
-        let incoming = tree.inode(number.try_into()?).ok_or(EIO)?;
+    Ok(())
+}
 
-        if !incoming.mode.is_dir() && incoming.links < 2 {
-            continue;
+/// Comes last, as each name changes the times of its directory, and each further one of an inode
+/// those of the inode.
+fn restore_times(dentries: &Dentries<'_>, tree: &Tree) -> Result {
+    for number in 0..tree.inodes().try_into()? {
+        let incoming = tree.inode(number).ok_or(EIO)?;
+
+        if incoming.mode.is_dir() || incoming.links > 1 {
+            dentries.inode(number)?.lock().set_times(incoming.times);
         }
-        dentry
-            .as_ref()
-            .and_then(|dentry| dentry.inode())
-            .ok_or(EIO)?
-            .lock()
-            .set_times(incoming.times);
     }
     Ok(())
 }
@@ -145,8 +143,37 @@ fn to_c_str<'a>(name: &[u8], buf: &'a mut [u8; NAME_MAX + 1]) -> Result<&'a CStr
     CStr::from_bytes_with_nul(buf).map_err(|_| EIO)
 }
 
-/// Makes an inode that was handed over.
-fn handed_over<'a>(
+/// The first dentry of each inode, by its number in the records.
+struct Dentries<'a>(KVVec<Option<DentryRef<'a, KexecFs>>>);
+
+impl<'a> Dentries<'a> {
+    fn with_capacity(inodes: usize) -> Result<Self> {
+        let mut dentries = KVVec::with_capacity(inodes, GFP_KERNEL_ACCOUNT)?;
+
+        for _ in 0..inodes {
+            dentries.push(None, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(Self(dentries))
+    }
+
+    fn get(&self, number: u32) -> Option<&DentryRef<'a, KexecFs>> {
+        self.0.get(number as usize)?.as_ref()
+    }
+
+    fn inode(&self, number: u32) -> Result<&Inode<KexecFs>> {
+        self.get(number)
+            .and_then(|dentry| dentry.inode())
+            .ok_or(EIO)
+    }
+
+    fn set(&mut self, number: u32, dentry: DentryRef<'a, KexecFs>) -> Result {
+        *self.0.get_mut(number as usize).ok_or(EIO)? = Some(dentry);
+        Ok(())
+    }
+}
+
+/// Makes an incoming inode.
+fn restore_inode<'a>(
     sb: &'a SuperBlock<KexecFs>,
     tree: &Arc<Tree>,
     number: u32,
@@ -154,19 +181,19 @@ fn handed_over<'a>(
     let domain: Arc<Domain> = sb.info().into();
     let recorded: &IncomingInode = tree.inode(number).ok_or(EIO)?;
     let kind = match recorded.kind {
-        IncomingKind::Directory => Kind::Directory,
+        IncomingKind::Directory => DataKind::Directory,
         IncomingKind::Packed(contents) => {
-            Kind::File(Content::packed(domain.clone(), tree.contents(contents)?)?)
+            DataKind::File(Content::packed(domain.clone(), tree.contents(contents)?)?)
         }
         IncomingKind::Token(token) => {
-            Kind::File(Content::handed_over(domain.clone(), token, recorded.size)?)
+            DataKind::File(Content::incoming(domain.clone(), token, recorded.size)?)
         }
-        IncomingKind::Link(target) => Kind::Link {
+        IncomingKind::Link(target) => DataKind::Link {
             _counted: Counted::new(domain.clone(), bytes_of_link(tree.contents(target)?)),
         },
-        IncomingKind::Special => Kind::Other,
+        IncomingKind::Special => DataKind::Other,
     };
-    let mut inode = NewInode::new(sb, recorded.mode, Item::handed_over(domain, kind)?)?;
+    let mut inode = NewInode::new(sb, recorded.mode, DataInode::incoming(domain, kind)?)?;
 
     attr::restore(&mut inode, recorded)?;
     inode.set_owner(recorded.uid, recorded.gid);

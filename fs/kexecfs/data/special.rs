@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What in `data/` has no contents in a file: symbolic links, pipes, sockets and device nodes.
+//! Inodes of `data/` without contents: symbolic links, pipes, sockets and device nodes.
 
 use crate::{
     data::{

@@ -2,8 +2,8 @@
 
 //! The names of `data/` at one moment.
 //!
-//! A prepare walks through the tree once, behind the shut gate `Domain::changes`, and all that it
-//! does and records afterwards is about what that walk has found.
+//! A prepare walks through the tree once, behind the shut gate `Domain::changes`. All that it does
+//! and records afterwards is about the names and inodes that the walk has found.
 
 use crate::{
     data::item::{
@@ -24,7 +24,7 @@ use kernel::{
 };
 
 /// A name: its bytes are the next `len` of [`Snapshot::bytes`].
-struct Name {
+struct SnapshotName {
     /// The numbers of the directory that it is in, and of its inode.
     parent: u32,
     inode: u32,
@@ -35,7 +35,7 @@ struct Name {
 pub(crate) struct Snapshot<'a> {
     /// By number: each with the first of its names.
     inodes: KVVec<DentryRef<'a, KexecFs>>,
-    names: KVVec<Name>,
+    names: KVVec<SnapshotName>,
     bytes: KVVec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl<'a> Snapshot<'a> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `EOVERFLOW` if there are too many inodes, and what `check` returns.
+    /// `ENOMEM`, `EOVERFLOW` if there are too many inodes, and those of `check`.
     pub(crate) fn take(
         sb: &'a SuperBlock<KexecFs>,
         walk: u32,
@@ -77,7 +77,7 @@ impl<'a> Snapshot<'a> {
             .lookup_noperm_positive_unlocked(DATA)?;
 
         all.add(data, 0, &[], walk)?;
-        // Each directory adds what is in it. No recursion: users nest as deep as they like.
+        // Each directory adds its children. No recursion: users nest as deep as they like.
         let mut number = 0;
 
         while let Some(dentry) = all.inodes.get(number as usize) {
@@ -117,7 +117,7 @@ impl<'a> Snapshot<'a> {
             item.number.store(self.inodes.len().try_into()?, Relaxed);
             item.walk.store(walk, Relaxed);
         }
-        let name_of = Name {
+        let name_of = SnapshotName {
             parent,
             inode: item.number.load(Relaxed),
             len: name.len(),

@@ -57,13 +57,13 @@ pub(crate) struct Options {
     pub(crate) size: Limit,
     /// How many entries `data/` may have.
     pub(crate) nr_inodes: Limit,
-    /// What becomes of a domain that can't be prepared at a reboot.
+    /// What a reboot does with a domain that can't be prepared.
     pub(crate) errors: Errors,
     /// Whether the domain stays when it is unmounted in the state `normal`.
     pub(crate) persist: bool,
 }
 
-/// What becomes of a domain that can't be prepared at a reboot.
+/// What a reboot does with a domain that can't be prepared.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Errors {
     /// The kexec is refused.
@@ -95,7 +95,7 @@ impl Errors {
 pub(crate) struct Limit(u64);
 
 impl Limit {
-    /// What holds where a mount gives nothing.
+    /// The value if a mount gives none.
     pub(crate) const DEFAULT: Self = Self(0);
     const NONE: Self = Self(u64::MAX);
 
@@ -142,7 +142,7 @@ impl Options {
         self.nr_inodes.or(totalram_pages() / 2)
     }
 
-    /// What holds where a mount gives nothing.
+    /// The value if a mount gives none.
     ///
     /// # Errors
     ///
@@ -161,7 +161,7 @@ impl Options {
     }
 }
 
-/// As `/proc/mounts` shows them: what isn't as it is by default, each after a comma.
+/// As `/proc/mounts` shows them: those that differ from the default, each after a comma.
 impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.uid.val() != 0 {
@@ -215,7 +215,7 @@ impl Given {
     ///
     /// # Errors
     ///
-    /// If the value is beyond what the option can be: what it can be.
+    /// The range of the option, if the value is outside of it.
     pub(crate) fn set(&mut self, opt: u8, value: Value<'_>) -> Result<(), &'static str> {
         match (opt, value) {
             (UID, Value::Uid(uid)) => self.uid = Some(uid),
