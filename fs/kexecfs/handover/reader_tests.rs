@@ -347,20 +347,20 @@ mod cases {
     fn a_plan_is_kept_to() -> Result {
         let (name, identity) = (Name::of_domain(b"vm1")?, Identity::new());
         let (session, options) = (name.session()?, Options::new()?);
-        let mut write = |writer: &mut Writer<'_>| {
+        let write = |writer: &mut Writer<'_>| {
             writer.domain(&name, &session, &identity, &options, 0)?;
             writer.end()
         };
-        let (_, len) = writer::stream(&mut write)?;
+        let (_, len) = writer::stream(write)?;
 
         assert_eq!(domain_len(&name, &session)? + END_LEN, len);
         for more in [0, 1, 8] {
-            let (_, written) = writer::fill(len + more, &mut write)?;
+            let (_, written) = writer::fill(len + more, write)?;
 
             assert_eq!(written, len);
         }
         for less in [0, 8, len - 8, len - 1] {
-            assert_eq!(writer::fill(less, &mut write).err(), Some(EIO));
+            assert_eq!(writer::fill(less, write).err(), Some(EIO));
         }
         Ok(())
     }
