@@ -54,8 +54,8 @@ lint: tree	## check the style of the code
 
 tree:		## the patched kernel tree, build/linux
 	@scripts/packages
-	@scripts/source
-	@scripts/overlay
+	@scripts/bindgen & bindgen=$$!; scripts/source && scripts/overlay; source=$$?; \
+		wait $$bindgen && test $$source = 0
 
 install-overlay:	## lay the files and patches over KERNEL_SRC=DIR and stop
 	@scripts/overlay --install "$(KERNEL_SRC)"
