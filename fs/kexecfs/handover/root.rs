@@ -32,10 +32,7 @@ use kernel::{
         RestoredVmalloc,
         Subtree, //
     },
-    page::{
-        page_align,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc, //
 };
@@ -233,7 +230,7 @@ fn read_domain(
         .map_err(|e| unreadable("its memory can't be had", e))?;
     let stream = usize::try_from(entry.len)
         .ok()
-        .filter(|len| len % abi::RECORD_ALIGN == 0 && page_align(*len) == Some(area.len()))
+        .filter(|len| len % abi::RECORD_ALIGN == 0)
         .and_then(|len| area.get(..len))
         .ok_or_else(|| unreadable("its stream has another length than its memory", EIO))?;
 
