@@ -5,7 +5,7 @@
 //! There is one superblock. Root mounts it on `/sys/fs/kexecfs`.
 
 use crate::{
-    domain::Line,
+    domain::DomainInfo,
     files::{
         attr::set_attributes,
         command::{
@@ -260,7 +260,7 @@ impl View for DomainsView {
     }
 }
 
-fn show_line(name: &Name, line: &Line, text: &mut KVVec<u8>) -> Result {
+fn show_line(name: &Name, line: &DomainInfo, text: &mut KVVec<u8>) -> Result {
     let options = &line.options;
 
     append(

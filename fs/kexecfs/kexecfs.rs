@@ -30,7 +30,6 @@ mod watch;
 mod handover;
 
 mod domain;
-mod timeout;
 
 mod data;
 
@@ -38,8 +37,9 @@ mod prepare;
 
 mod files;
 
-mod reboot;
 mod registry;
+
+mod reboot;
 
 mod control;
 #[path = "super.rs"]

@@ -21,36 +21,31 @@ use crate::{
         }, //
     },
     domain::{
-        size_of_held,
-        Carried,
         Domain,
-        Entry,
-        Op, //
+        HeldData,
+        HeldEntry,
+        OpGuard,
+        Timeout, //
     },
     gate::inside,
     handover::Writer,
-    space::{
-        size_of,
-        Room, //
-    },
-    timeout::Timeout,
+    space::size_of,
     types::KexecFs,
     words::{
         failure::Failure,
         name::Name,
         state::{
-            Event,
-            State, //
+            State,
+            Step, //
         }, //
     }, //
 };
 use kernel::{
-    fs::{File, Path, SuperBlock},
-    kho::abi::kexecfs as abi,
-    liveupdate::{
-        HeldFile,
-        OutgoingSession, //
+    fs::{
+        File,
+        SuperBlock, //
     },
+    liveupdate::HeldFile,
     memalloc::MayFail,
     memcontrol::NoWait,
     prelude::*,
@@ -71,43 +66,20 @@ use kernel::{
 /// How long a reboot waits until it tries to hold a file again.
 const RETRY_MSECS: u32 = 10;
 
-/// A file of `data/` that is part of what is handed over.
-pub(crate) struct HandedOn {
-    pub(crate) content: Arc<Content>,
-    pub(crate) token: u64,
-    /// The inner file, unless what came is handed on as it came.
-    pub(crate) inner: Option<Path>,
-    /// What it has in large pages beyond what it counts, which counts as long as it is pinned.
-    pub(crate) excess: u64,
-}
-
-/// A file whose pages are handed over.
-pub(crate) struct Large {
-    content: Arc<Content>,
-    inner: Path,
-    name: Option<Name>,
-    held: Option<HeldFile>,
-}
-
-/// A file of `fd_restore` that has been restored.
-struct Restored<'a> {
-    entry: Arc<Entry>,
-    file: ARef<File>,
-    /// Once it is held, with the room for what it has grown by.
-    held: Option<(HeldFile, Room<'a>)>,
-}
-
 /// The files of `data/`, by what has to be done with them.
 #[derive(Default)]
-pub(crate) struct Files<'a> {
-    large: KVVec<Large>,
+struct Files<'a> {
+    /// Those whose pages are preserved.
+    held: KVVec<HeldData>,
+    /// The contents of each of them.
+    contents: KVVec<Arc<Content>>,
     /// Files of `fd_restore` that have been restored.
-    restored: KVVec<Restored<'a>>,
-    /// Those that nobody opened, with their tokens and names.
-    carried: KVVec<(Arc<Content>, u64, Option<Name>)>,
-    /// What there is in `data/`.
+    restored: KVVec<HeldEntry<'a>>,
+    /// Those that were never opened, with their tokens and names.
+    carried: KVVec<(u64, Option<Name>)>,
+    /// The names and inodes of `data/`.
     snapshot: Option<Snapshot<'a>>,
-    /// How long its records get.
+    /// Measures the records.
     plan: Writer<'a>,
 }
 
@@ -124,7 +96,7 @@ impl<'a> Files<'a> {
             if visit.first && visit.inode.mode().is_reg() {
                 files.add(&visit)?;
             }
-            serialize::write_name(&mut files.plan, &visit, &|| timeout.check(domain))
+            serialize::write_name(&mut files.plan, None, &visit, &|| timeout.check(domain))
         })?;
         files.snapshot = Some(snapshot);
         Ok(files)
@@ -136,33 +108,29 @@ impl<'a> Files<'a> {
 
         match content.plan() {
             Plan::Pack => {}
-            Plan::Carry(token) => self.carried.push(
-                (content.clone(), token, Name::of_file(visit.name).ok()),
-                GFP_KERNEL_ACCOUNT,
-            )?,
-            Plan::Hold(inner) => self.large.push(
-                Large {
-                    content: content.clone(),
-                    inner,
-                    name: Name::of_file(visit.name).ok(),
-                    held: None,
-                },
-                GFP_KERNEL_ACCOUNT,
-            )?,
+            Plan::Carry(token) => self
+                .carried
+                .push((token, Name::of_file(visit.name).ok()), GFP_KERNEL_ACCOUNT)?,
+            Plan::Hold(inner) => {
+                let held = HeldData::new(inner, Name::of_file(visit.name).ok());
+
+                self.contents.push(content.clone(), GFP_KERNEL_ACCOUNT)?;
+                self.held.push(held, GFP_KERNEL_ACCOUNT)?;
+            }
         }
         Ok(())
     }
 
-    /// Holds all whose pages are handed over.
+    /// Holds all whose pages are preserved.
     fn hold(&mut self, domain: &'a Domain, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
-        for large in &mut self.large {
+        for data in &mut self.held {
             let held = timeout
                 .check(domain)
-                .and_then(|()| large.inner.kernel_file_open())
+                .and_then(|()| data.inner.kernel_file_open())
                 .and_then(|file| timeout.hold(file))
                 .and_then(|held| timeout.populate(held));
 
-            large.held = Some(held.map_err(|e| large.failure(e))?);
+            data.held = Some(held.map_err(|e| data.failure(e))?);
         }
         for restored in &mut self.restored {
             let held = timeout
@@ -229,35 +197,6 @@ impl Timeout<'_> {
     }
 }
 
-impl Restored<'_> {
-    fn failure(&self, e: Error) -> Failure {
-        if e == EAGAIN {
-            Failure::new(EBUSY, "it was restored, and is being written to")
-        } else {
-            Failure::new(e, "it was restored, and can't be handed on").or_no_memory()
-        }
-        .of_file(&self.entry.name)
-    }
-}
-
-impl Large {
-    fn failure(&self, e: Error) -> Failure {
-        let reason = if e == EAGAIN {
-            "a file in data/ is being written to"
-        } else if e == ENOSPC {
-            "the LUO session can't hold as many files"
-        } else {
-            "a file in data/ could not be held"
-        };
-        let failure = Failure::new(if e == EAGAIN { EBUSY } else { e }, reason).or_no_memory();
-
-        match &self.name {
-            Some(name) => failure.of_file(name),
-            None => failure,
-        }
-    }
-}
-
 impl Domain {
     // Events.
 
@@ -271,9 +210,9 @@ impl Domain {
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a
         // while for it, and then doesn't take place.
-        let result = self.write_down(Some(sb), &mut Timeout::Never);
+        let result = self.prepare_with(Some(sb), &mut Timeout::Never);
 
-        self.end_preparing(result.is_ok().then_some(State::Prepared));
+        self.end_preparing(result.is_ok());
         drop(preparing);
         self.keep(sb);
         result
@@ -282,13 +221,14 @@ impl Domain {
     /// The event `cancel`.
     pub(crate) fn cancel(&self) -> Result<(), Failure> {
         let undone = {
-            let mut op = self.lock_op()?;
-            let next = self.after(Event::Cancel)?;
-            let undone = self.take_back(&mut op);
+            let mut op = self.lock_op_killable()?;
+
+            self.check_step(Step::Cancel)?;
+            let undone = op.unpreserve_all();
 
             // Before the state allows for another prepare.
-            self.reopen();
-            self.set_state(next);
+            self.changes.open();
+            self.set_cancelled()?;
             undone
         };
 
@@ -306,19 +246,14 @@ impl Domain {
         sb: Option<&SuperBlock<KexecFs>>,
         mut timeout: Timeout<'_>,
     ) -> Result<(), Failure> {
-        self.settle(&mut timeout)?;
-
-        let before = self.state();
-
-        if before == State::Prepared {
+        self.wait_pending(&mut timeout)?;
+        if self.state() == State::Prepared {
             self.write_times(&timeout)
                 .map_err(|failure| timeout.failure(self, failure))?;
-            self.set_frozen(before);
-            return Ok(());
+        } else {
+            self.prepare_with(sb, &mut timeout)?;
         }
-        self.write_down(sb, &mut timeout)?;
-        self.set_frozen(before);
-        Ok(())
+        self.set_frozen()
     }
 
     /// Undoes [`Domain::freeze`].
@@ -328,86 +263,21 @@ impl Domain {
         };
 
         if state != State::Prepared {
-            let undone = self.take_back(&mut self.op.lock());
+            let undone = self.lock_op().unpreserve_all();
 
-            self.reopen();
+            self.changes.open();
             drop(undone);
         }
         self.state_has_changed();
     }
 
-    /// Writes down anew when files of `data/` were modified, which goes on while they are prepared.
-    fn write_times(&self, timeout: &Timeout<'_>) -> Result<(), Failure> {
-        let mut op = self.op.lock();
-        let op = &mut *op;
-        let records = op.records.as_mut().ok_or(EIO)?;
-
-        for file in &op.handed_on {
-            timeout.check(self)?;
-            if let Some(inner) = &file.inner {
-                let times = inner.times();
-
-                // Nothing else changes while the domain is prepared.
-                records.change_inode(file.content.record.load(Relaxed), |record| {
-                    (record.mtime_sec, record.mtime_nsec) = (times.mtime.sec, times.mtime.nsec);
-                    (record.ctime_sec, record.ctime_nsec) = (record.ctime_sec, record.ctime_nsec)
-                        .max((times.ctime.sec, times.ctime.nsec));
-                })?;
-            }
-        }
-        Ok(())
-    }
-
     // How it is done.
 
-    /// Preserves a file of `data/` whose contents are in its record, or would be, for a task that
-    /// is about to open it for writing.
-    pub(crate) fn preserve_instead(
-        &self,
-        op: &mut Op,
-        content: Arc<Content>,
-        inner: &Path,
-        held: HeldFile,
-    ) -> Result {
-        let file = HandedOn {
-            content,
-            token: op.next_token,
-            inner: Some(inner.clone()),
-            excess: 0,
-        };
-
-        op.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        let next_token = file.token.checked_add(1).ok_or(EOVERFLOW)?;
-        // Perhaps this is the first file of the domain.
-        let preserved = self
-            .make_session(op)
-            .map_err(|failure| failure.error)?
-            .preserve(held, file.token);
-
-        if let Err((_, e)) = preserved {
-            self.drop_empty_session(op);
-            return Err(e);
-        }
-        op.next_token = next_token;
-        file.content.token.store(file.token, Relaxed);
-        let (at, token) = (file.content.record.load(Relaxed), file.token);
-
-        op.handed_on.push(file, GFP_KERNEL_ACCOUNT)?;
-        match &mut op.records {
-            Some(records) => records.change_inode(at, |record| {
-                record.token = token;
-                record.flags |= abi::INODE_TOKEN;
-            }),
-            // The prepare that is under way has not written them yet.
-            None => Ok(()),
-        }
-    }
-
-    /// Fixes `data/` and writes the domain down. After an error all is as before, unless a reboot
-    /// goes on without the domain: then [`Domain::include`] has to take it back.
+    /// Fixes `data/`, preserves the files and serializes the domain. After an error all is as before, unless a reboot
+    /// goes on without the domain: then [`Domain::include`] has to undo it.
     ///
     /// The caller has taken care that nobody else does the same.
-    fn write_down(
+    fn prepare_with(
         &self,
         sb: Option<&SuperBlock<KexecFs>>,
         timeout: &mut Timeout<'_>,
@@ -416,38 +286,33 @@ impl Domain {
 
         self.changes.shut();
         if let Timeout::Never = timeout {
-            // Who retrieves a file has the lock for as long as that takes, and nobody begins to
-            // behind the shut gate: all that follows waits for what is short.
-            if let Err(e) = self.lock_op().map(drop) {
-                self.reopen();
+            // A task that retrieves a file has the lock for as long as that takes, and none begins
+            // to behind the shut gate: all that follows waits for short operations.
+            if let Err(e) = self.lock_op_killable().map(drop) {
+                self.changes.open();
                 return Err(e.into());
             }
         }
-        let result = self.write_down_fixed(sb, timeout, &mut files);
+        let result = self.prepare_fixed(sb, timeout, &mut files);
         let Err(failure) = result else {
             return Ok(());
         };
-        let mut op = self.op.lock();
+        let mut op = self.lock_op();
 
-        if timeout.is_left_behind(self) {
-            self.leave_unfinished(&mut op, files.large);
+        if timeout.is_excluded(self) {
+            op.leave_unfinished(files.held);
             return Err(timeout.failure(self, failure));
         }
-        let undone = self.take_back(&mut op);
+        let undone = op.unpreserve_all();
 
         drop(op);
         // Without the lock: they may be the last references, as those in `files`.
         drop((undone, files));
-        self.reopen();
+        self.changes.open();
         Err(failure)
     }
 
-    /// Makes changes of `data/` possible again.
-    pub(crate) fn reopen(&self) {
-        self.changes.open();
-    }
-
-    fn write_down_fixed<'a>(
+    fn prepare_fixed<'a>(
         &'a self,
         sb: Option<&'a SuperBlock<KexecFs>>,
         timeout: &mut Timeout<'_>,
@@ -458,27 +323,28 @@ impl Domain {
         if let Some(sb) = sb {
             *files = Files::plan(sb, self, timeout)?;
         }
-        files.restored = self.take_over_restored()?;
+        files.restored = self.detach_restored()?;
         files.hold(self, timeout)?;
         if let Some(snapshot) = &files.snapshot {
             self.tell_nameless(snapshot.inodes());
         }
         // A reboot may wait for the lock.
         let _nowait = NoWait::new();
-        let mut op = self.op.lock();
+        let mut op = self.lock_op();
 
-        // Who discards it meanwhile takes back what is in `op`.
-        self.alive()?;
+        // A task that discards it meanwhile undoes what is in `op`.
+        self.check_alive()?;
+        self.carry_all(&mut op, files, timeout)?;
         self.preserve_all(&mut op, files, timeout)?;
-        let records = self.serialize(&op.carried, files, timeout)?;
-        let records = op.records.insert(records);
+        let records = self.serialize(&mut op, files, timeout)?;
+        let bytes = records.bytes();
 
-        self.set_written(Some(records.bytes()));
+        op.set_records(records);
         if self.messages.ratelimit(c"kexecfs") {
             pr_info!(
                 "{}: prepared {} bytes of records in {} us\n",
                 self.name,
-                records.bytes(),
+                bytes,
                 start.elapsed().as_micros_ceil()
             );
         }
@@ -498,271 +364,65 @@ impl Domain {
         }
     }
 
-    /// Preserves what is held, and hands on what nobody opened or restored.
-    fn preserve_all(
-        &self,
-        op: &mut Op,
-        files: &mut Files<'_>,
-        timeout: &Timeout<'_>,
-    ) -> Result<(), Failure> {
-        self.carry_all(op, files, timeout)?;
-        if files.large.is_empty() {
-            return Ok(());
-        }
-        op.handed_on
-            .reserve(files.large.len(), GFP_KERNEL_ACCOUNT)?;
-        self.make_session(op)?;
-        let session = op.outgoing.as_ref().ok_or(EIO)?;
+    /// Takes the files that have been restored out of the incoming session.
+    fn detach_restored<'a>(&self) -> Result<KVVec<HeldEntry<'a>>, Failure> {
+        let _nowait = NoWait::new();
 
-        for large in &mut files.large {
-            timeout.check(self)?;
-
-            let held = large.held.take().ok_or(EIO)?;
-            let token = op.next_token;
-
-            op.next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
-            if let Err((held, e)) = session.preserve(held, token) {
-                large.held = Some(held);
-                return Err(large.failure(timeout.error(e)));
-            }
-            // It is full now: all that is pinned is among its blocks.
-            let counted = &large.content.counted;
-            let excess = counted.excess(size_of(&large.inner), large.inner.i_blocks());
-            let room = self.space.take_bytes(excess);
-
-            op.handed_on.push(
-                HandedOn {
-                    content: large.content.clone(),
-                    token,
-                    inner: Some(large.inner.clone()),
-                    excess: room.map_or(0, |()| excess),
-                },
-                GFP_KERNEL_ACCOUNT,
-            )?;
-            room.map_err(|e| Failure::new(e, "size= leaves no room for large pages of a file"))?;
-            large.content.token.store(token, Relaxed);
-        }
-        Ok(())
+        self.lock_op().detach_restored()
     }
 
-    /// Hands on what the previous kernel handed over.
+    /// Carries what the previous kernel handed over, or preserves it anew if it has been restored.
     fn carry_all(
         &self,
-        op: &mut Op,
+        op: &mut OpGuard<'_>,
         files: &mut Files<'_>,
         timeout: &Timeout<'_>,
     ) -> Result<(), Failure> {
         let entries = self.restorable()?;
         let tree = self.tree();
 
-        if op.incoming.is_none() {
+        if !op.has_incoming() {
             return Ok(());
         }
-        self.make_session(op)?;
-        let (Some(incoming), Some(session)) = (&op.incoming, &op.outgoing) else {
-            return Err(EIO.into());
-        };
-
+        op.make_session()?;
         // In the order of the entries, none of which comes or goes meanwhile.
         let mut restored = files.restored.iter_mut().peekable();
 
         for entry in entries {
-            timeout.check(self)?;
-            op.carried.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            let restored = restored.next_if(|restored| Arc::ptr_eq(&restored.entry, &entry));
-            let carried = match restored {
-                Some(restored) => self.carry_restored(restored, session, timeout)?,
-                None => {
-                    incoming
-                        .carry(entry.token, session)
-                        .map_err(|e| cannot_carry(timeout.error(e)).of_file(&entry.name))?;
-                    Carried {
-                        size: entry.size,
-                        counted: 0,
-                        entry,
-                    }
-                }
-            };
-
-            op.carried.push(carried, GFP_KERNEL_ACCOUNT)?;
+            match restored.next_if(|restored| Arc::ptr_eq(&restored.entry, &entry)) {
+                Some(restored) => op.preserve_restored(restored, timeout)?,
+                None => op.carry_entry(entry, timeout)?,
+            }
         }
-        // Contents that LUO lacks stay so: that has been said when they came.
-        let carry = |token, name: Option<&Name>| {
-            timeout.check(self)?;
-            match incoming.carry(token, session) {
-                Ok(()) => Ok(true),
-                Err(e) if e == ENOENT => Ok(false),
-                Err(e) => {
-                    let failure =
-                        Failure::new(timeout.error(e), "a file in data/ could not be handed on");
-
-                    Err(match name {
-                        Some(name) => failure.of_file(name),
-                        None => failure,
-                    })
-                }
-            }
-        };
-
-        for (content, token, name) in &files.carried {
-            op.handed_on.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            if carry(*token, name.as_ref())? {
-                op.handed_on.push(
-                    HandedOn {
-                        content: content.clone(),
-                        token: *token,
-                        inner: None,
-                        excess: 0,
-                    },
-                    GFP_KERNEL_ACCOUNT,
-                )?;
-            }
+        for (token, name) in &files.carried {
+            op.carry_data(*token, name.as_ref(), timeout)?;
         }
         for token in tree.iter().flat_map(|tree| tree.tokens()) {
-            op.carried_tokens.reserve(1, GFP_KERNEL_ACCOUNT)?;
-            if carry(token, None)? {
-                op.carried_tokens.push(token, GFP_KERNEL_ACCOUNT)?;
-            }
+            op.carry_data(token, None, timeout)?;
         }
-        self.drop_empty_session(op);
+        op.drop_empty_session();
         Ok(())
     }
 
-    /// Takes the files that have been restored over from LUO, which gets them anew.
-    ///
-    /// From then on the domain keeps them, also if it isn't prepared after all.
-    fn take_over_restored(&self) -> Result<KVVec<Restored<'_>>, Failure> {
-        let _nowait = NoWait::new();
-        let mut op = self.op.lock();
-        let mut all = KVVec::new();
-        let result = self.restorable()?.into_iter().try_for_each(|entry| {
-            let file = match entry.kept() {
-                Some(file) => file,
-                None if entry.restored.load(Relaxed) => self
-                    .take_over_entry(&mut op, &entry)
-                    .map_err(|e| cannot_carry(e).of_file(&entry.name))?,
-                None => return Ok(()),
-            };
-            let restored = Restored {
-                entry,
-                file,
-                held: None,
-            };
-
-            Ok(all.push(restored, GFP_KERNEL_ACCOUNT)?)
-        });
-
-        // It was only made to ask the handlers.
-        self.drop_empty_session(&mut op);
-        result.map(|()| all)
-    }
-
-    fn take_over_entry(&self, op: &mut Op, entry: &Entry) -> Result<ARef<File>> {
-        self.make_session(op).map_err(|failure| failure.error)?;
-        let (Some(incoming), Some(session)) = (&op.incoming, &op.outgoing) else {
-            return Err(EIO);
-        };
-
-        // Asks the handler: what has been restored is busy if it can be handed on at all.
-        match incoming.carry(entry.token, session) {
-            Err(e) if e == EBUSY => {}
-            Err(e) => return Err(e),
-            Ok(()) => {
-                session.unpreserve(entry.token)?;
-                return Err(EIO);
-            }
-        }
-        let file = self.retrieve_from(incoming, entry.token)?;
-
-        incoming.finish_file(entry.token)?;
-        entry.keep(file.clone());
-        Ok(file)
-    }
-
-    /// Hands on a file that has been restored.
-    fn carry_restored(
+    /// Preserves the files of `data/` that are held.
+    fn preserve_all(
         &self,
-        restored: &mut Restored<'_>,
-        session: &OutgoingSession,
+        op: &mut OpGuard<'_>,
+        files: &mut Files<'_>,
         timeout: &Timeout<'_>,
-    ) -> Result<Carried, Failure> {
-        let entry = &restored.entry;
-        let (held, room) = restored.held.take().ok_or(EIO)?;
-        let size = size_of_held(&held);
-
-        match session.preserve(held, entry.token) {
-            Ok(_) => Ok(Carried {
-                entry: entry.clone(),
-                size,
-                counted: room.fill(),
-            }),
-            Err((held, e)) => {
-                // Given up by who called, without the lock: it may wait.
-                restored.held = Some((held, room));
-                Err(restored.failure(timeout.error(e)))
-            }
+    ) -> Result<(), Failure> {
+        if files.held.is_empty() {
+            return Ok(());
         }
-    }
+        op.make_session()?;
+        for (data, content) in files.held.iter_mut().zip(&files.contents) {
+            let token = op.preserve_data(data, timeout)?;
+            let (size, blocks) = (size_of(&data.inner), data.inner.i_blocks());
 
-    /// Takes back what [`Domain::write_down`] did, with the files that were opened for writing
-    /// since, and makes the plans for the files of `data/` void: no open preserves any by them
-    /// afterwards.
-    ///
-    /// The caller drops what is returned after it released `Domain::op`.
-    pub(crate) fn take_back(&self, op: &mut Op) -> KVVec<HandedOn> {
-        self.space
-            .give_bytes(op.carried.iter().map(|carried| carried.counted).sum());
-        self.space
-            .give_bytes(op.handed_on.iter().map(|file| file.excess).sum());
-        let undone = op.take_back();
-
-        self.prepares.add(1, Relaxed);
-        op.records = None;
-        self.set_written(None);
-        self.drop_empty_session(op);
-        undone
-    }
-}
-
-impl Op {
-    /// Takes the files of `data/` and those that are carried out of the outgoing session, the last
-    /// first.
-    fn take_back(&mut self) -> KVVec<HandedOn> {
-        if let Some(session) = &self.outgoing {
-            let unpreserve = |token| {
-                if let Err(e) = session.unpreserve(token) {
-                    pr_err!("a file that was prepared could not be taken back: {e:?}\n");
-                }
-            };
-
-            self.handed_on
-                .iter()
-                .rev()
-                .for_each(|file| unpreserve(file.token));
-            self.carried_tokens
-                .iter()
-                .rev()
-                .copied()
-                .for_each(unpreserve);
-            self.carried
-                .iter()
-                .rev()
-                .for_each(|carried| unpreserve(carried.entry.token));
+            // It is full now: all that is pinned is among its blocks.
+            op.take_excess(content.counted.excess(size, blocks))?;
+            content.token.store(token, Relaxed);
         }
-        self.carried.clear();
-        self.carried_tokens.clear();
-        core::mem::take(&mut self.handed_on)
-    }
-}
-
-/// Why a file that nobody has finished can't be handed on.
-fn cannot_carry(e: Error) -> Failure {
-    if e == EOPNOTSUPP {
-        Failure::new(
-            EBUSY,
-            "this kind of file can't be handed on: finish or discard the domain",
-        )
-    } else {
-        Failure::new(e, "LUO could not hand it on")
+        Ok(())
     }
 }

@@ -3,7 +3,10 @@
 //! reboot(KEXEC): all domains are frozen and handed over, or none is.
 
 use crate::{
-    domain::Domain,
+    domain::{
+        Domain,
+        Timeout, //
+    },
     gate::{
         self,
         Gate, //
@@ -16,7 +19,6 @@ use crate::{
         registry,
         Registry, //
     },
-    timeout::Timeout,
     types::{
         KexecFs,
         KEXECFS, //
@@ -137,13 +139,12 @@ impl RebootNotifier for Reboot {
 impl Reboot {
     /// Freezes all domains and hands them over; after an error the caller has to undo it.
     fn freeze(&self, domains: &[Arc<Domain>]) -> Result {
-        let may_drop = |domain: &&Arc<Domain>| domain.options().errors == Errors::Drop;
         let mut frozen = Frozen::new(domains)?;
         let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
         // Before any of them takes what memory there is.
         let mut droppable = KVVec::new();
 
-        for domain in domains.iter().filter(may_drop) {
+        for domain in domains.iter().filter(|domain| may_drop(domain)) {
             let records = match domain.state() {
                 State::Prepared => None,
                 _ => Some(left_behind_records(domain)?),
@@ -222,7 +223,8 @@ impl Frozen {
         match frozen {
             Ok(()) => self.add(domain),
             // Not for a signal to who wants to reboot.
-            Err(failure) if failure.error != EINTR && domain.leave_behind() => {
+            Err(failure) if failure.error != EINTR && may_drop(domain) => {
+                domain.exclude();
                 leave_behind(domain, failure);
                 let records = match records {
                     Some(records) => records,
@@ -333,7 +335,7 @@ fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
     let mut result = Ok(());
 
     KEXECFS.iterate_supers_type(&mut |sb| {
-        if sb.info().alive().is_err() || result.is_err() {
+        if sb.info().check_alive().is_err() || result.is_err() {
             return;
         }
         // First, since a reference can't be given up again under the lock of the superblock.
@@ -348,10 +350,15 @@ fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
     Ok(supers)
 }
 
+/// Whether a reboot may go on without the domain.
+fn may_drop(domain: &Domain) -> bool {
+    domain.options().errors == Errors::Drop
+}
+
 /// What the next kernel is told of a domain that is left behind.
 fn left_behind_records(domain: &Domain) -> Result<Records> {
     domain
-        .left_behind_records()
+        .excluded_records()
         .map_err(|e| refuse(domain, e.into()))
 }
 
@@ -377,7 +384,7 @@ fn tell_failure(domain: &Domain, failure: Failure, what: &str) -> Error {
         ),
         None => pr_err!("{}: {}: {what}: {errno}\n", domain.name, failure.reason),
     }
-    domain.note(Some(failure));
+    domain.set_error(Some(failure));
     error
 }
 
@@ -401,7 +408,7 @@ impl SessionOwner for Reboot {
 
         if domain.options().errors == Errors::Drop {
             reboot.root.lock().exclude(number);
-            domain.was_excluded();
+            domain.set_excluded();
             leave_behind(domain, failure);
             return true;
         }

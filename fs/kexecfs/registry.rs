@@ -24,7 +24,7 @@
 use crate::{
     domain::{
         Domain,
-        Line, //
+        DomainInfo, //
     },
     gate::{
         self,
@@ -348,7 +348,7 @@ impl Registry {
 
     /// Says in the log that a domain goes with its last mount, if it holds something.
     fn tell_dropped(&self, domain: &Domain) {
-        let held = domain.describe(false);
+        let held = domain.info(false);
         // One is `data/` itself.
         let entries = held.inodes.saturating_sub(1);
 
@@ -380,15 +380,15 @@ impl Registry {
 
     /// Calls `each` for every domain that there is: with its name and what there is to know of it,
     /// or None if it can't be read.
-    pub(crate) fn for_each(&self, mut each: impl FnMut(&Name, Option<Line>) -> Result) -> Result {
+    pub(crate) fn for_each(
+        &self,
+        mut each: impl FnMut(&Name, Option<DomainInfo>) -> Result,
+    ) -> Result {
         // Others wait for the lock: mounts, unmounts and reboots.
         let _nowait = NoWait::new();
 
         for (name, slot) in self.domains.lock().iter() {
-            let line = slot
-                .domain
-                .as_ref()
-                .map(|domain| domain.describe(slot.mounted));
+            let line = slot.domain.as_ref().map(|domain| domain.info(slot.mounted));
 
             each(name, line)?;
         }

@@ -158,7 +158,7 @@ impl FileSystem for KexecFs {
         // A reboot that follows waits for the end, and finds the superblock then.
         let inside = gate::enter()?;
 
-        domain.alive()?;
+        domain.check_alive()?;
         let options = fc.context()?.given.over(domain.options());
 
         sb.set_magic(MAGIC);
@@ -186,7 +186,7 @@ impl FileSystem for KexecFs {
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {
         let domain = sb.info();
 
-        domain.alive()?;
+        domain.check_alive()?;
         let before = domain.options();
         let options = fc.context()?.given.over(before);
         let root = sb.root().ok_or(EINVAL)?;

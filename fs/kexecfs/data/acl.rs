@@ -52,7 +52,7 @@ pub(super) fn take_acls(inode: &Inode<KexecFs>) -> Result {
 pub(super) fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
     let inode = change.inode();
     let domain: Arc<Domain> = inode.sb().info().into();
-    let _inside = domain.change()?;
+    let _inside = domain.enter_changes()?;
     let item = item(inode)?;
     let taken = change.size() as u64;
 

@@ -114,7 +114,7 @@ pub(super) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> 
         return Err(EOPNOTSUPP);
     }
     let domain: Arc<Domain> = inode.sb().info().into();
-    let _inside = domain.change()?;
+    let _inside = domain.enter_changes()?;
     let flags = InodeFlags::from_fl(fa.flags());
 
     item(&inode)?.attr.flags.store(fa.flags(), Relaxed);
@@ -132,7 +132,7 @@ pub(super) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> 
 /// Changes attributes of an inode that has no contents.
 pub(super) fn set_attributes(attr: SetAttr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = attr.inode().sb().info().into();
-    let _inside = domain.change()?;
+    let _inside = domain.enter_changes()?;
 
     attr.prepare()?.ready()?.copy();
     Ok(())
@@ -141,7 +141,7 @@ pub(super) fn set_attributes(attr: SetAttr<'_, KexecFs>) -> Result {
 /// Changes an extended attribute, whose inode is locked.
 pub(crate) fn set_xattr(change: SetXattr<'_, KexecFs>) -> Result {
     let domain: Arc<Domain> = change.inode().sb().info().into();
-    let _inside = domain.change()?;
+    let _inside = domain.enter_changes()?;
     let item = item(change.inode())?;
     let taken = change.space() as u64;
 

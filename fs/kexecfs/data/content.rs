@@ -134,7 +134,7 @@ impl Content {
 
     /// Contents that wait in the incoming session.
     pub(crate) fn incoming(domain: Arc<Domain>, token: u64, size: u64) -> Result<Arc<Self>> {
-        domain.expect_unopened()?;
+        domain.reserve_give_up()?;
         let unretrieved = Unretrieved {
             domain: domain.clone(),
             token: Some(token),
@@ -172,7 +172,7 @@ impl Content {
     /// `EBUSY` if the domain is prepared and it was never opened, or in a reboot; `ESTALE` if the
     /// domain was discarded; `EIO`; `ENOMEM`.
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
-        self.domain.alive()?;
+        self.domain.check_alive()?;
         if let Some(path) = self.inner_if_any() {
             return Ok(path);
         }
@@ -223,7 +223,7 @@ impl Content {
 
     /// Retrieves the inner file. The caller is inside the gate.
     fn take_over(&self, inode: &Inode<KexecFs>) -> Result<Path> {
-        let mut op = self.domain.lock_op()?;
+        let mut op = self.domain.lock_op_killable()?;
         let mut state = self.state.lock();
         let unretrieved = match &mut state.bytes {
             // Another task was faster.
@@ -235,7 +235,7 @@ impl Content {
             Bytes::Packed(_) => return Err(EIO),
         };
         let token = unretrieved.token.ok_or(EIO)?;
-        let file = self.domain.take_over(&mut op, token, inode.size())?;
+        let file = op.retrieve_data(token, inode.size())?;
 
         unretrieved.token = None;
         let path = Path::of_file(&file);
@@ -255,7 +255,7 @@ impl Content {
     /// Waits for no prepare. If one has decided, or has already, to write the contents into the
     /// record, the inner file is preserved first, for them to be those of its end.
     pub(crate) fn open_for_writing(
-        self: &Arc<Self>,
+        &self,
         inode: &Inode<KexecFs>,
         open: impl Fn(&Path) -> Result<BackingFile>,
     ) -> Result<BackingFile> {
@@ -265,11 +265,11 @@ impl Content {
             return opened;
         }
         let _gate = gate::enter()?;
-        let mut op = self.domain.lock_op()?;
+        let mut op = self.domain.lock_op_killable()?;
         let mut state = self.state.lock();
 
         // A discard unpreserves what is in `op`, and no more.
-        self.domain.alive()?;
+        self.domain.check_alive()?;
         match self.packing(&state) {
             // The prepare has been cancelled, or another task was faster.
             Packing::Open | Packing::Held => {}
@@ -280,8 +280,9 @@ impl Content {
                 // No task writes to it: one that has its lock seeks in it, or sets its times.
                 let held = HeldFile::hold(path.kernel_file_open()?)?;
 
-                self.domain
-                    .preserve_instead(&mut op, self.clone(), &path, held)?;
+                let token = op.preserve_instead(self.record.load(Relaxed), &path, held)?;
+
+                self.token.store(token, Relaxed);
                 state.packing = Packing::Held;
             }
         }
@@ -352,16 +353,16 @@ impl Content {
         self.is_fixed() || self.prepares() != prepares
     }
 
-    /// Enters the gate for changes, see [`Domain::change`].
+    /// Enters the gate for changes, see [`Domain::enter_changes`].
     pub(crate) fn change(&self) -> Result<Inside<'_>> {
-        self.domain.change()
+        self.domain.enter_changes()
     }
 
     /// # Errors
     ///
     /// `ESTALE` if the domain has been discarded.
     pub(crate) fn alive(&self) -> Result {
-        self.domain.alive()
+        self.domain.check_alive()
     }
 
     /// The token under which the contents are handed over, unless they lie within the record.

@@ -62,7 +62,7 @@ impl InodeOperations for Directory {
 
     fn create(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         let kind = DataKind::File(Content::empty(domain.into())?);
         let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
 
@@ -74,7 +74,7 @@ impl InodeOperations for Directory {
 
     fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Directory)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
@@ -88,7 +88,7 @@ impl InodeOperations for Directory {
             return Self::create(entry);
         }
         let domain = entry.dir().sb().info();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Other)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
@@ -99,7 +99,7 @@ impl InodeOperations for Directory {
 
     fn symlink(entry: NewEntry<'_, KexecFs>, target: &CStr) -> Result {
         let domain = entry.dir().sb().info();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         let kind = DataKind::Link {
             _counted: Counted::take(domain.into(), bytes_of_link(target.to_bytes()))?,
         };
@@ -112,7 +112,7 @@ impl InodeOperations for Directory {
 
     fn link(link: Link<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = link.dir().sb().info().into();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         // Control files stay where they are.
         let item = item(link.old()).map_err(|_| EPERM)?;
 
@@ -126,7 +126,7 @@ impl InodeOperations for Directory {
 
     fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = unlink.dir().sb().info().into();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         let inode = unlink.dentry().inode().ok_or(ENOENT)?;
 
         // The rest doesn't fail.
@@ -138,14 +138,14 @@ impl InodeOperations for Directory {
 
     fn rmdir(rmdir: Unlink<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = rmdir.dir().sb().info().into();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
 
         rmdir.simple_rmdir()
     }
 
     fn rename(rename: Rename<'_, KexecFs>) -> Result {
         let domain: Arc<Domain> = rename.old_dir().sb().info().into();
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
         let target = match rename.target() {
             Some(inode) if !rename.exchange() && !inode.mode().is_dir() && inode.nlink() > 1 => {
                 Some(item(inode)?)
@@ -173,7 +173,7 @@ impl InodeOperations for Directory {
 
     fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
         let domain = tmpfile.dir().sb().info();
-        let inside = domain.change()?;
+        let inside = domain.enter_changes()?;
         let kind = DataKind::File(Content::empty(domain.into())?);
         let mut inode = tmpfile.new_inode(DataInode::node(domain.into(), kind)?)?;
 

@@ -285,7 +285,7 @@ impl InodeOperations for Regular {
         if attr.size().is_some() {
             content(attr.inode())?.inner(attr.inode())?;
         }
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
 
         // Steps that can fail come before the size changes.
         let attr = attr.prepare()?.ready()?;

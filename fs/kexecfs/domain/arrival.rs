@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! What came from the previous kernel in the LUO session of a domain, and is still there.
+//! The incoming LUO session of a domain.
 
 use super::{
-    files::counted,
-    Domain,
-    Entry,
-    Op, //
+    entry::{
+        counted,
+        Entry, //
+    },
+    op::Op,
+    Domain, //
 };
 use crate::words::name::Name;
 use kernel::{
@@ -32,36 +34,6 @@ use kernel::{
     }, //
 };
 
-/// Files of `data/` that nobody opened, and nobody will any more.
-#[derive(Default)]
-pub(super) struct GivenUp {
-    /// Their tokens. There is room for those that may still come.
-    tokens: KVVec<u64>,
-    /// How many may still come.
-    unopened: usize,
-}
-
-impl GivenUp {
-    /// Adds a file, unless it is only its superblock that `goes_on` without it: the next one gets
-    /// it then. Returns whether it was added.
-    fn add(&mut self, token: u64, goes_on: bool) -> bool {
-        self.expect_fewer();
-        !goes_on && self.tokens.push_within_capacity(token).is_ok()
-    }
-
-    /// One file less may still come.
-    fn expect_fewer(&mut self) {
-        self.unopened = self.unopened.saturating_sub(1);
-    }
-
-    /// The last one, and where it is.
-    fn last(&self) -> Option<(usize, u64)> {
-        let token = self.tokens.last()?;
-
-        Some((self.tokens.len() - 1, *token))
-    }
-}
-
 impl WorkItem for Domain {
     type Pointer = Arc<Domain>;
 
@@ -76,23 +48,28 @@ impl Domain {
     /// # Errors
     ///
     /// `ESTALE` if the domain is discarded, and those of [`IncomingSession::retrieve`].
-    pub(crate) fn retrieve_from(
+    pub(super) fn retrieve_from(
         &self,
         session: &IncomingSession,
         token: u64,
     ) -> Result<ARef<File>> {
         session.retrieve(token, &self.discarded).map_err(|e| {
             // That may be why.
-            self.alive().err().unwrap_or(e)
+            self.check_alive().err().unwrap_or(e)
         })
     }
 
     /// Retrieves a file of `data/` for good.
-    pub(crate) fn take_over(&self, op: &mut Op, token: u64, size: Offset) -> Result<ARef<File>> {
-        self.alive()?;
+    pub(super) fn retrieve_data(
+        &self,
+        op: &mut Op,
+        token: u64,
+        size: Offset,
+    ) -> Result<ARef<File>> {
+        self.check_alive()?;
         let session = op.incoming.as_ref().ok_or(EIO)?;
-        // Whoever opens it does not get this file: it is no business of the security module. And a
-        // record without its file is no file that isn't there.
+        // The task that opens it does not get this file: it is no business of the security module.
+        // And a record without its file is no file that isn't there.
         let file = with_kernel_creds(|| self.retrieve_from(session, token));
         let file = file.map_err(|e| if e == ENOENT { EIO } else { e })?;
 
@@ -107,7 +84,7 @@ impl Domain {
             return Err(EIO);
         }
         session.finish_file(token)?;
-        op.unopened = op.unopened.saturating_sub(1);
+        op.nr_unretrieved = op.nr_unretrieved.saturating_sub(1);
         self.given_up.lock().expect_fewer();
         Ok(file)
     }
@@ -143,12 +120,7 @@ impl Domain {
         let session = match IncomingSession::claim(self.session.as_c_str()) {
             Ok(session) => session,
             Err(e) if e == ENOENT => {
-                let lost = core::mem::take(&mut self.table.lock().restorable);
-
-                self.space.give_bytes(counted(&lost));
-                for name in lost.keys() {
-                    pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
-                }
+                self.lose_files();
                 self.check_contents(in_tree);
                 self.op.lock().next_token = after(last);
                 return Ok(());
@@ -156,11 +128,11 @@ impl Domain {
             Err(e) => return Err(e),
         };
         let mut files = KVVec::new();
-        let mut unopened = 0;
+        let mut nr_unretrieved = 0;
 
         session.for_each_file(&mut |token, compatible| {
             if in_tree.remove(&token).is_some() {
-                unopened += 1;
+                nr_unretrieved += 1;
             } else {
                 files.push((token, compatible), GFP_KERNEL)?;
             }
@@ -178,13 +150,23 @@ impl Domain {
         };
         let mut op = self.op.lock();
 
-        op.unopened = unopened;
+        op.nr_unretrieved = nr_unretrieved;
         op.next_token = after(last);
         op.incoming = Some(session);
         self.space.give_bytes(counted(&old));
         self.space.count_bytes(counted(&there));
         self.table.lock().restorable = there;
         Ok(())
+    }
+
+    /// There is no session: drops the records of the files that were in it.
+    fn lose_files(&self) {
+        let lost = core::mem::take(&mut self.table.lock().restorable);
+
+        self.space.give_bytes(counted(&lost));
+        for name in lost.keys() {
+            pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
+        }
     }
 
     /// Says how many files of `data/` have no contents: to open them gives an error.
@@ -237,20 +219,16 @@ impl Domain {
         Ok(there)
     }
 
-    /// Gets ready for a further file of `data/` to be given up, which doesn't fail.
-    pub(crate) fn expect_unopened(&self) -> Result {
-        let mut given_up = self.given_up.lock();
-        let unopened = given_up.unopened + 1;
-
-        given_up.tokens.reserve(unopened, GFP_KERNEL_ACCOUNT)?;
-        given_up.unopened = unopened;
-        Ok(())
+    /// Makes room for a further file of `data/` that may be given up, which doesn't fail then.
+    pub(crate) fn reserve_give_up(&self) -> Result {
+        self.given_up.lock().expect_another()
     }
 
-    /// Gives up a file of `data/` that nobody opened.
+    /// Gives up a file of `data/` that was never opened, and can't be any more.
     ///
     /// A superblock that could not be filled gives nothing up: the next one gets it. Does not wait
-    /// for who is retrieving another one: a worker comes back to it.
+    /// for a task that is retrieving another one: a worker comes back to it. LUO releases no file
+    /// that is carried, as in a reboot: see [`Domain::retry_given_up`].
     pub(crate) fn give_up(self: &Arc<Self>, token: u64) {
         let goes_on = self.tree().is_some();
 
@@ -289,7 +267,7 @@ impl Domain {
             };
 
             match session.finish_file(token) {
-                Ok(()) => op.unopened = op.unopened.saturating_sub(1),
+                Ok(()) => op.nr_unretrieved = op.nr_unretrieved.saturating_sub(1),
                 // A reboot is under way: see `retry_given_up()`.
                 Err(e) if e == EBUSY => return,
                 // If LUO lacks it, it was never counted.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! How a domain gets from state to state, by events and by reboots.
+//! How events and reboots change the status of a domain.
+//!
+//! Which step leads where is said by one table, in `words/state.rs`.
 
 use super::{
-    files::Slot,
-    Domain,
-    Op, //
+    entry::Slot,
+    timeout::Timeout,
+    Domain, //
 };
 use crate::{
     handover::{
@@ -13,14 +15,11 @@ use crate::{
         Records,
         END_LEN, //
     },
-    prepare::Large,
-    timeout::Timeout,
     words::{
         failure::Failure,
-        options::Errors,
         state::{
-            Event,
-            State, //
+            State,
+            Step, //
         }, //
     }, //
 };
@@ -32,98 +31,61 @@ use kernel::{
 impl Domain {
     // Events.
 
-    /// The state that `event` leads to, if nothing forbids it.
-    pub(crate) fn after(&self, event: Event) -> Result<State, Failure> {
+    /// # Errors
+    ///
+    /// `ESTALE` if the domain has been discarded, `EBUSY` if its status forbids the step.
+    pub(crate) fn check_step(&self, step: Step) -> Result<(), Failure> {
         let table = self.table.lock();
 
-        self.alive()?;
-        if table.preparing {
-            return Err(Failure::new(EBUSY, "it is being prepared"));
-        }
-        let next = table
-            .state
-            .after(event)
-            .map_err(|e| Failure::new(e, "the state forbids it"))?;
-
-        Ok(match event {
-            Event::Cancel => table.before_prepare,
-            Event::Prepare | Event::Finish => next,
-        })
+        self.check_alive()?;
+        table.check_step(step)
     }
 
-    /// Sets the state.
-    pub(crate) fn set_state(&self, next: State) {
-        self.table.lock().state = next;
+    /// Takes the step [`Step::Cancel`]. The caller has checked it under `op`, and still has that.
+    pub(crate) fn set_cancelled(&self) -> Result {
+        self.table.lock().advance(Step::Cancel)?;
         self.state_has_changed();
-    }
-
-    /// Reserves the domain for who prepares it.
-    pub(crate) fn begin_preparing(&self) -> Result<(), Failure> {
-        let _op = self.lock_op()?;
-
-        self.after(Event::Prepare)?;
-        let mut table = self.table.lock();
-
-        if let Some(failure) = table.pending_failure() {
-            return Err(failure);
-        }
-        table.preparing = true;
-        table.before_prepare = table.state;
         Ok(())
     }
 
-    /// Ends what [`Domain::begin_preparing`] began, in the state `next` if there is one.
-    pub(crate) fn end_preparing(&self, next: Option<State>) {
+    /// Reserves the domain for the task that prepares it.
+    pub(crate) fn begin_preparing(&self) -> Result<(), Failure> {
+        let _op = self.op.lock_killable()?;
         let mut table = self.table.lock();
 
-        table.preparing = false;
-        if let Some(next) = next {
-            table.state = next;
+        self.check_alive()?;
+        table.check_step(Step::Prepare)?;
+        if let Some(failure) = table.pending_failure() {
+            return Err(failure);
         }
-        drop(table);
+        table.advance(Step::Prepare)?;
+        Ok(())
+    }
+
+    /// Ends what [`Domain::begin_preparing`] began.
+    pub(crate) fn end_preparing(&self, prepared: bool) {
+        let step = if prepared {
+            Step::Prepared
+        } else {
+            Step::NotPrepared
+        };
+        // If this is no step the domain has been discarded.
+        let ended = self.table.lock().advance(step);
+
         self.settled.notify_all();
-        if next.is_some() {
+        if prepared && ended.is_ok() {
             self.state_has_changed();
         }
     }
 
     // Reboots, behind the shut gate.
 
-    /// Marks the domain, which is prepared, as frozen by a reboot.
-    ///
-    /// `before` is the state to which it goes back if the kexec fails.
-    pub(crate) fn set_frozen(&self, before: State) {
-        let mut table = self.table.lock();
-
-        table.before_reboot = before;
-        table.state = State::Frozen;
-        drop(table);
-        self.state_has_changed();
-    }
-
-    /// Goes back to what the domain was before [`Domain::set_frozen`], and returns that, if a
-    /// reboot has frozen it.
-    pub(crate) fn set_thawed(&self) -> Option<State> {
-        let mut table = self.table.lock();
-
-        if table.state != State::Frozen {
-            return None;
-        }
-        table.state = table.before_reboot;
-        Some(table.state)
-    }
-
-    /// Calls `f` with what is written down for the next kernel.
-    pub(crate) fn with_records<T>(&self, f: impl FnOnce(&Records) -> Result<T>) -> Result<T> {
-        f(self.op.lock().records.as_ref().ok_or(EINVAL)?)
-    }
-
     /// Waits for the files that are being preserved and for a prepare.
-    pub(crate) fn settle(&self, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
+    pub(crate) fn wait_pending(&self, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
         self.preparing.sync();
         let mut table = self.table.lock();
 
-        while (table.pending != 0 || table.preparing) && timeout.left() != 0 {
+        while (table.pending != 0 || table.status().is_preparing()) && timeout.left() != 0 {
             use kernel::sync::CondVarTimeoutResult as Woken;
 
             match self
@@ -135,84 +97,28 @@ impl Domain {
                 Woken::Timeout => timeout.set_left(0),
             }
         }
-        if table.preparing {
+        if table.status().is_preparing() {
             return Err(Failure::new(EBUSY, "it is still being prepared"));
         }
         table.pending_failure().map_or(Ok(()), Err)
     }
 
-    /// Leaves the domain behind in a reboot that can't prepare it, if its mounter has allowed that.
-    ///
-    /// Returns whether it is left behind.
-    pub(crate) fn leave_behind(&self) -> bool {
-        if self.options().errors != Errors::Drop {
-            return false;
-        }
-        // First: who prepares it just now has the lock, and ends when it sees this.
-        self.left_behind.store(true, Relaxed);
-        if let Some(session) = &self.op.lock().outgoing {
-            session.exclude(true);
-        }
-        true
-    }
-
-    /// Whether a reboot goes on without the domain.
-    pub(crate) fn is_left_behind(&self) -> bool {
-        self.left_behind.load(Relaxed)
-    }
-
-    /// # Errors
-    ///
-    /// `EBUSY` if a reboot goes on without the domain.
-    pub(crate) fn check_not_left_behind(&self) -> Result {
-        if self.is_left_behind() {
-            return Err(EBUSY);
-        }
+    /// A reboot has frozen the domain, which is serialized. Nobody prepares it, see
+    /// [`Domain::wait_pending`].
+    pub(crate) fn set_frozen(&self) -> Result<(), Failure> {
+        self.table.lock().advance(Step::Freeze)?;
+        self.state_has_changed();
         Ok(())
     }
 
-    /// Leaves what has been done of a prepare that failed, and the files that it holds, to
-    /// [`Domain::include`]: a reboot that goes on without the domain does not wait for that.
-    pub(crate) fn leave_unfinished(&self, op: &mut Op, held: KVVec<Large>) {
-        self.left_behind.store(true, Relaxed);
-        op.unfinished = Some(held);
-    }
+    /// The kexec has failed. If it has frozen the domain, returns the state that the domain had
+    /// before, and has again.
+    ///
+    /// Those who poll are not told yet.
+    pub(crate) fn set_thawed(&self) -> Option<State> {
+        let status = self.table.lock().advance(Step::Thaw).ok()?;
 
-    /// What the next kernel is told of a domain that is left behind.
-    pub(crate) fn left_behind_records(&self) -> Result<Records> {
-        let options = self.options();
-
-        Records::new(domain_len(&self.name, &self.session)? + END_LEN, |writer| {
-            writer.domain(&self.name, &self.session, &self.identity, &options, 0)?;
-            writer.end()
-        })
-    }
-
-    /// Notes that LUO goes on without the session of the domain.
-    pub(crate) fn was_excluded(&self) {
-        self.left_behind.store(true, Relaxed);
-    }
-
-    /// Undoes [`Domain::leave_behind`], and what LUO left behind.
-    pub(crate) fn include(&self) {
-        if !self.is_left_behind() {
-            return;
-        }
-        let mut op = self.op.lock();
-
-        self.left_behind.store(false, Relaxed);
-        if let Some(session) = &op.outgoing {
-            session.exclude(false);
-        }
-        let Some(held) = op.unfinished.take() else {
-            return;
-        };
-        let undone = self.take_back(&mut op);
-
-        drop(op);
-        // Without the lock: they may be the last references.
-        drop((undone, held));
-        self.reopen();
+        Some(status.state())
     }
 
     /// What LUO could not freeze: the preserved file with the given token.
@@ -228,5 +134,87 @@ impl Domain {
             Some(name) => failure.of_file(name),
             None => failure,
         }
+    }
+
+    // Reboots that go on without the domain.
+
+    /// Excludes the domain, and its session, from the reboot.
+    pub(crate) fn exclude(&self) {
+        // First: a task that prepares it just now has the lock, and ends when it sees this.
+        self.set_excluded();
+        if let Some(session) = &self.op.lock().outgoing {
+            session.exclude(true);
+        }
+    }
+
+    /// Excludes the domain alone: LUO goes on without its session already.
+    ///
+    /// Takes a leaf only.
+    pub(crate) fn set_excluded(&self) {
+        self.advance_excluded(Step::Exclude);
+    }
+
+    /// Takes [`Step::Exclude`] or [`Step::Include`], which no status forbids.
+    fn advance_excluded(&self, step: Step) {
+        let mut table = self.table.lock();
+
+        if let Ok(status) = table.advance(step) {
+            self.excluded.store(status.is_excluded(), Relaxed);
+        }
+    }
+
+    /// Undoes [`Domain::exclude`], and then what an excluded prepare has left.
+    pub(crate) fn include(&self) {
+        if !self.is_excluded() {
+            return;
+        }
+        let mut op = self.op.lock();
+
+        self.advance_excluded(Step::Include);
+        if let Some(session) = &op.outgoing {
+            session.exclude(false);
+        }
+        let Some(held) = op.unfinished.take() else {
+            return;
+        };
+        let undone = self.unpreserve_all(&mut op);
+
+        drop(op);
+        // Without the lock: they may be the last references.
+        drop((undone, held));
+        self.changes.open();
+    }
+
+    /// Whether a reboot goes on without the domain.
+    pub(crate) fn is_excluded(&self) -> bool {
+        self.excluded.load(Relaxed)
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY` if a reboot goes on without the domain.
+    pub(crate) fn check_included(&self) -> Result {
+        if self.is_excluded() {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// What the next kernel is told of a domain that is excluded.
+    pub(crate) fn excluded_records(&self) -> Result<Records> {
+        let options = self.options();
+
+        Records::new(domain_len(&self.name, &self.session)? + END_LEN, |writer| {
+            writer.domain(&self.name, &self.session, &self.identity, &options, 0)?;
+            writer.end()
+        })
+    }
+
+    // What others are told.
+
+    /// Wakes those who poll `state`.
+    pub(crate) fn state_has_changed(&self) {
+        self.state_changes.add(1, Relaxed);
+        self.changed.notify_all();
     }
 }

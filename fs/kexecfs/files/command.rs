@@ -50,7 +50,7 @@ pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
             None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
         }
     }
-    if domain.note(Some(failure)) {
+    if domain.set_error(Some(failure)) {
         tell(sb, ERROR);
     }
     error
@@ -58,7 +58,7 @@ pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
 
 /// Keeps that the last command succeeded.
 pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
-    if sb.info().note(None) {
+    if sb.info().set_error(None) {
         tell(sb, ERROR);
     }
 }

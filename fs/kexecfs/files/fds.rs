@@ -90,7 +90,7 @@ impl FileOperations for FdPreserve {
         open.read(file, to, pos, |text| {
             let _inside = gate::enter()?;
 
-            open.source.alive()?;
+            open.source.check_alive()?;
             open.source.for_each_file(|name, compatible, size| {
                 text.extend_from_slice(name.as_bytes(), GFP_KERNEL_ACCOUNT)?;
                 text.push(b'\t', GFP_KERNEL_ACCOUNT)?;
@@ -114,7 +114,7 @@ impl FileOperations for FdPreserve {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
             (_, Err(e)) if e == EBADF => Err(Failure::new(e, "there is no such descriptor")),
             (_, Err(e)) => Err(Failure::new(e, "no command, which is: FD or FD NAME")),
-            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
             (Ok(()), Ok(Some((fd, name)))) => {
                 preserve(domain, file, fd, &name).map_err(|failure| failure.of_file(&name))
             }
@@ -200,7 +200,7 @@ impl FileOperations for FdUnpreserve {
         match (check_subject(file), name) {
             (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
             (_, Err(e)) => Err(Failure::new(e, "no name of a file")),
-            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
             (Ok(()), Ok(Some(name))) => {
                 inside(|| domain.unpreserve(&name)).map_err(|failure| failure.of_file(&name))
             }
@@ -276,7 +276,7 @@ impl FileOperations for FdRestore {
         pos: &mut Offset,
     ) -> Result<usize> {
         check_subject(file)?;
-        open.domain.alive()?;
+        open.domain.check_alive()?;
         let mut given = open.given.lock();
 
         if given.is_some() && open.entry.is_released() {

@@ -75,7 +75,7 @@ impl FileOperations for StateFile {
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
             open.see(open.source.state_changes());
-            open.source.alive()?;
+            open.source.check_alive()?;
             append(text, fmt!("{}\n", open.source.state().as_str()))
         })
     }
@@ -95,7 +95,7 @@ impl FileOperations for StateFile {
                 e,
                 "no event, which are: prepare, cancel, finish",
             )),
-            (Ok(()), Ok(None)) => return domain.alive().map(|()| len),
+            (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
             (Ok(()), Ok(Some(Event::Prepare))) => domain.prepare(file.sb()).map(|()| None),
             (Ok(()), Ok(Some(Event::Cancel))) => inside(|| domain.cancel()).map(|()| None),
             (Ok(()), Ok(Some(Event::Finish))) => inside(|| domain.finish()).map(Some),
@@ -150,7 +150,7 @@ impl FileOperations for ErrorFile {
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
             open.see(open.source.error_changes());
-            open.source.alive()?;
+            open.source.check_alive()?;
             open.source.error_line(text)
         })
     }

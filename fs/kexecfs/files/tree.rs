@@ -208,7 +208,7 @@ impl InodeOperations for ControlFile {
     type FileSystem = KexecFs;
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        attr.inode().sb().info().alive()?;
+        attr.inode().sb().info().check_alive()?;
         set_attributes(attr)
     }
 }
@@ -235,7 +235,7 @@ impl InodeOperations for RestoreDir {
     }
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        attr.inode().sb().info().alive()?;
+        attr.inode().sb().info().check_alive()?;
         set_attributes(attr)
     }
 }

@@ -18,15 +18,15 @@ use crate::{
         walk::Visit, //
     },
     domain::{
-        Carried,
-        Domain, //
+        Domain,
+        OpGuard,
+        Timeout, //
     },
     handover::{
         Records,
         Writer, //
     },
     space::size_of,
-    timeout::Timeout,
     types::KexecFs,
     words::failure::Failure, //
 };
@@ -47,30 +47,30 @@ impl Domain {
     #[inline(never)]
     pub(super) fn serialize(
         &self,
-        carried: &[Carried],
+        op: &mut OpGuard<'_>,
         files: &mut Files<'_>,
         timeout: &Timeout<'_>,
     ) -> Result<Records, Failure> {
-        let failure = |e| Failure::new(e, "it could not be written down");
+        let failure = |e| Failure::new(e, "it could not be serialized");
         let check = || timeout.check(self);
         // Nobody mounted it: as it came.
         let tree = self.tree();
         let plan = &mut files.plan;
 
         check()
-            .and_then(|()| self.write_files(carried, plan))
+            .and_then(|()| op.write_files(plan))
             .and_then(|()| tree.as_ref().map_or(Ok(()), |tree| tree.write(plan)))
             .and_then(|()| plan.end())
             .and_then(|()| timeout.check_for(plan.len()))
             .map_err(failure)?;
         Records::new(plan.len(), |writer| {
-            self.write_files(carried, writer)?;
+            op.write_files(writer)?;
             if let Some(tree) = &tree {
                 tree.write(writer)?;
             } else if let Some(snapshot) = &files.snapshot {
                 snapshot.for_each(|visit| {
                     check()?;
-                    write_name(writer, &visit, &check)
+                    write_name(writer, Some(op), &visit, &check)
                 })?;
             }
             writer.end()
@@ -81,14 +81,16 @@ impl Domain {
 
 /// Writes a name in `data/`, and its inode if this is the first.
 ///
-/// Calls `check` for each extended attribute: `nr_inodes=` allows for many of one inode.
+/// Calls `check` for each extended attribute: `nr_inodes=` allows for many of one inode. `op` learns
+/// where the records lie, unless they are only measured.
 pub(super) fn write_name(
     writer: &mut Writer<'_>,
+    op: Option<&mut OpGuard<'_>>,
     visit: &Visit<'_>,
     check: &impl Fn() -> Result,
 ) -> Result {
     if visit.first {
-        write_inode(writer, visit.inode)?;
+        write_inode(writer, op, visit.inode)?;
         item(visit.inode)?.xattrs().for_each(|name, value| {
             check()?;
             writer.xattr(visit.number, name.to_bytes(), value)
@@ -105,7 +107,11 @@ pub(super) fn write_name(
     Ok(())
 }
 
-fn write_inode(writer: &mut Writer<'_>, inode: &Inode<KexecFs>) -> Result {
+fn write_inode(
+    writer: &mut Writer<'_>,
+    op: Option<&mut OpGuard<'_>>,
+    inode: &Inode<KexecFs>,
+) -> Result {
     let times = inode.times();
     let mut record = abi::InodeRecord {
         uid: inode.uid().val(),
@@ -137,7 +143,12 @@ fn write_inode(writer: &mut Writer<'_>, inode: &Inode<KexecFs>) -> Result {
         Some(token) => {
             record.token = token;
             record.flags = abi::INODE_TOKEN;
-            writer.inode(&record, &[])?
+            let at = writer.inode(&record, &[])?;
+
+            if let Some(op) = op {
+                op.set_record(token, at);
+            }
+            at
         }
         None => writer.inode_with(&record, content.packed_len()?, |buf| {
             content.read_packed(buf)

@@ -164,7 +164,7 @@ impl BinaryWriter for Written {
 
 fn wait_inside((): &(), _from: &mut UserSliceReader) -> Result {
     for domain in registry()?.domains()? {
-        let _inside = domain.change()?;
+        let _inside = domain.enter_changes()?;
 
         domain.preparing.sync();
     }

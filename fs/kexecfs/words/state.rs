@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The state machine of a domain.
+//! The states of a domain: the words for them, and the one table of what leads from one to another.
 
 use kernel::prelude::*;
 
@@ -25,20 +25,6 @@ impl State {
             State::Prepared => "prepared",
             State::Frozen => "frozen",
             State::Updated => "updated",
-        }
-    }
-
-    /// The state that `event` leads to. Cancelling leads to `updated` if it was that before.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if this state forbids the event.
-    pub(crate) fn after(self, event: Event) -> Result<State> {
-        match (self, event) {
-            (State::Normal | State::Updated, Event::Prepare) => Ok(State::Prepared),
-            (State::Prepared, Event::Cancel) => Ok(State::Normal),
-            (State::Updated, Event::Finish) => Ok(State::Normal),
-            _ => Err(EBUSY),
         }
     }
 }
@@ -74,63 +60,134 @@ impl Event {
     }
 }
 
-#[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
-#[kunit_tests(kexecfs_state)]
-mod tests {
-    use super::*;
+/// What a domain is between kexecs: nothing is serialized.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Base {
+    Normal,
+    Updated,
+}
 
-    const STATES: [State; 4] = [
-        State::Normal,
-        State::Prepared,
-        State::Frozen,
-        State::Updated,
-    ];
-    const EVENTS: [Event; 3] = [Event::Prepare, Event::Cancel, Event::Finish];
+/// Where a domain is. What is undone leads back to the base, or to where the domain was before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// Not prepared.
+    Open(Base),
+    /// A task is preparing it.
+    Preparing(Base),
+    /// Prepared by the event.
+    Prepared(Base),
+    /// A reboot has prepared and frozen it.
+    Frozen(Base),
+    /// A reboot has frozen it, and it had been prepared before.
+    FrozenPrepared(Base),
+}
 
-    #[test]
-    fn an_event_is_read_back() {
-        for event in EVENTS {
-            assert!(Event::from_bytes(event.as_str().as_bytes()) == Ok(event));
-        }
-    }
+/// What leads from one [`Status`] to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    /// The event `prepare` begins.
+    Prepare,
+    /// It succeeds.
+    Prepared,
+    /// It fails.
+    NotPrepared,
+    /// The event `cancel`.
+    Cancel,
+    /// The event `finish`.
+    Finish,
+    /// reboot(KEXEC) has prepared the domain, or found it so.
+    Freeze,
+    /// The kexec has failed.
+    Thaw,
+    /// The domain is dropped, whatever it holds.
+    Discard,
+    /// A reboot goes on without the domain.
+    Exclude,
+    /// That reboot has failed.
+    Include,
+}
 
-    #[test]
-    fn another_word_is_einval() {
-        for word in [
-            &b""[..],
-            b"Prepare",
-            b"prepare ",
-            b"prepared",
-            b"frozen",
-            b"prepare\0",
-            b"prepare\n",
-        ] {
-            assert!(Event::from_bytes(word) == Err(EINVAL));
-        }
-    }
+/// The status of a domain: where it is, and whether a reboot goes on without it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Status {
+    phase: Phase,
+    excluded: bool,
+}
 
-    #[test]
-    fn four_events_are_legal_and_all_others_are_ebusy() {
-        let mut legal = 0;
+impl Phase {
+    /// The table of all transitions.
+    fn after(self, step: Step) -> Result<Phase> {
+        use Phase::*;
 
-        for state in STATES {
-            for event in EVENTS {
-                match state.after(event) {
-                    Ok(next) => {
-                        assert!(next != state);
-                        legal += 1;
-                    }
-                    Err(e) => assert!(e == EBUSY),
-                }
-            }
-        }
-        assert_eq!(legal, 4);
-    }
-
-    #[test]
-    fn nothing_leaves_frozen() {
-        for event in EVENTS {
-            assert!(State::Frozen.after(event) == Err(EBUSY));
+        match (self, step) {
+            (Open(base), Step::Prepare) => Ok(Preparing(base)),
+            (Preparing(base), Step::Prepared) => Ok(Prepared(base)),
+            (Preparing(base), Step::NotPrepared) => Ok(Open(base)),
+            (Prepared(base), Step::Cancel) => Ok(Open(base)),
+            (Open(Base::Updated), Step::Finish) => Ok(Open(Base::Normal)),
+            (Open(base), Step::Freeze) => Ok(Frozen(base)),
+            (Prepared(base), Step::Freeze) => Ok(FrozenPrepared(base)),
+            (Frozen(base), Step::Thaw) => Ok(Open(base)),
+            (FrozenPrepared(base), Step::Thaw) => Ok(Prepared(base)),
+            (_, Step::Discard) => Ok(Open(Base::Normal)),
+            // Where the domain is does not matter for these, nor do they change it.
+            (phase, Step::Exclude | Step::Include) => Ok(phase),
+            _ => Err(EBUSY),
         }
     }
 }
+
+impl Status {
+    /// That of a domain with this base, to which nothing has happened yet.
+    pub(crate) fn new(base: Base) -> Self {
+        Self {
+            phase: Phase::Open(base),
+            excluded: false,
+        }
+    }
+
+    /// The status that `step` leads to.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if this one forbids it.
+    pub(crate) fn after(self, step: Step) -> Result<Self> {
+        Ok(Self {
+            phase: self.phase.after(step)?,
+            excluded: match step {
+                Step::Exclude => true,
+                Step::Include => false,
+                _ => self.excluded,
+            },
+        })
+    }
+
+    /// The state that a user sees.
+    pub(crate) fn state(self) -> State {
+        match self.phase {
+            Phase::Open(Base::Normal) | Phase::Preparing(Base::Normal) => State::Normal,
+            Phase::Open(Base::Updated) | Phase::Preparing(Base::Updated) => State::Updated,
+            Phase::Prepared(_) => State::Prepared,
+            Phase::Frozen(_) | Phase::FrozenPrepared(_) => State::Frozen,
+        }
+    }
+
+    /// Whether a task is preparing the domain: nothing is added or removed meanwhile.
+    pub(crate) fn is_preparing(self) -> bool {
+        matches!(self.phase, Phase::Preparing(_))
+    }
+
+    /// Whether nothing is serialized, or just being so.
+    pub(crate) fn is_open(self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether a reboot goes on without the domain.
+    pub(crate) fn is_excluded(self) -> bool {
+        self.excluded
+    }
+}
+
+#[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
+#[path = "state_test.rs"]
+mod tests;

@@ -5,10 +5,8 @@
 //! The event `prepare` takes as long as it takes. A reboot waits some time for other users of the
 //! files, and for a domain with `errors=drop` no longer than that in all, whatever it holds.
 
-use crate::{
-    domain::Domain,
-    words::failure::Failure, //
-};
+use super::Domain;
+use crate::words::failure::Failure;
 use kernel::{
     prelude::*,
     time::{
@@ -61,10 +59,10 @@ impl Timeout<'_> {
     /// # Errors
     ///
     /// `ETIME` if the time is over, `EBUSY` if a reboot goes on without the domain, `ESTALE` if
-    /// it was discarded: who does that waits for the lock.
+    /// it was discarded: the task that does that waits for `Domain::op`.
     pub(crate) fn check(&self, domain: &Domain) -> Result {
         match self {
-            Timeout::Never => domain.alive().and_then(|()| domain.check_not_left_behind()),
+            Timeout::Never => domain.check_alive().and_then(|()| domain.check_included()),
             Timeout::ForUsers(_) => Ok(()),
             Timeout::At(_) if self.is_over() => Err(ETIME),
             Timeout::At(_) => Ok(()),
@@ -95,10 +93,10 @@ impl Timeout<'_> {
     }
 
     /// Whether a reboot goes on without the domain after a failure. It does not wait for what was
-    /// done until then to be taken back: [`Domain::include`] does that if the kexec fails.
-    pub(crate) fn is_left_behind(&self, domain: &Domain) -> bool {
+    /// done until then to be undone: [`Domain::include`] does that if the kexec fails.
+    pub(crate) fn is_excluded(&self, domain: &Domain) -> bool {
         match self {
-            Timeout::Never => domain.is_left_behind(),
+            Timeout::Never => domain.is_excluded(),
             Timeout::ForUsers(_) => false,
             Timeout::At(_) => true,
         }
@@ -110,7 +108,7 @@ impl Timeout<'_> {
             Timeout::At(_) if failure.error == ETIME => {
                 "a reboot does not wait that long: prepare it before"
             }
-            Timeout::Never if failure.error == EBUSY && domain.is_left_behind() => {
+            Timeout::Never if failure.error == EBUSY && domain.is_excluded() => {
                 "a reboot goes on without it"
             }
             _ => return failure,

@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The descriptors of a domain: what is preserved, and what waits to be restored.
+//! The descriptors of a domain: `fd_preserve`, `fd_unpreserve` and `fd_restore`.
 
 use super::{
-    Came,
-    Domain,
-    Op, //
+    entry::{
+        counted,
+        Entry,
+        Preserved,
+        Slot, //
+    },
+    op::{
+        CarriedFile,
+        Op, //
+    },
+    sessions::size_of_held,
+    table::Incoming,
+    Domain, //
 };
 use crate::{
     handover::Writer,
@@ -18,8 +28,8 @@ use crate::{
         failure::Failure,
         name::Name,
         state::{
-            Event,
-            State, //
+            State,
+            Step, //
         }, //
     }, //
 };
@@ -30,10 +40,8 @@ use kernel::{
     },
     liveupdate::{
         Compatible,
-        HeldFile,
-        OutgoingSession, //
+        HeldFile, //
     },
-    new_spinlock,
     prelude::*,
     rbtree::{
         RBTree,
@@ -41,69 +49,9 @@ use kernel::{
     },
     sync::{
         aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc,
-        SpinLock, //
+        Arc, //
     }, //
 };
-
-/// A file that is preserved.
-pub(crate) struct Preserved {
-    pub(super) token: u64,
-    size: u64,
-    /// How many bytes it counts for the domain's limit.
-    counted: u64,
-    compatible: Compatible,
-}
-
-/// A name in `fd_preserve`.
-pub(super) enum Slot {
-    /// Its file is waited for.
-    Pending,
-    Done(Preserved),
-}
-
-impl Slot {
-    /// How many bytes it counts for the domain's limit.
-    pub(super) fn bytes(&self) -> u64 {
-        match self {
-            Slot::Pending => 0,
-            Slot::Done(preserved) => preserved.counted,
-        }
-    }
-}
-
-/// A file that was handed over: a name in `fd_restore`.
-#[pin_data]
-pub(crate) struct Entry {
-    pub(crate) name: Name,
-    pub(crate) size: u64,
-    pub(crate) token: u64,
-    /// Known once the session with the file is claimed, which is before any mount.
-    compatible: Option<Compatible>,
-    /// Set once the file is released, by `rm` or `finish`.
-    pub(super) released: Atomic<bool>,
-    /// Set once the file has been restored. Changed under `Domain::op`.
-    pub(crate) restored: Atomic<bool>,
-    /// The file, once it has been restored, until it is released.
-    #[pin]
-    file: SpinLock<Option<ARef<File>>>,
-    /// Whether it is the domain alone that keeps it, since it was handed on after it had been
-    /// restored: LUO is done with it then. Changed under `Domain::op`.
-    kept: Atomic<bool>,
-}
-
-/// A file in `fd_restore` that is handed on.
-pub(crate) struct Carried {
-    pub(crate) entry: Arc<Entry>,
-    /// Its size, and how many bytes more than before it counts for the limit, if it has been
-    /// restored.
-    pub(crate) size: u64,
-    pub(crate) counted: u64,
-}
 
 /// The files that an event released.
 pub(crate) struct Released(RBTree<Name, Arc<Entry>>);
@@ -158,11 +106,11 @@ impl Domain {
     /// Reserves `name` for a file that is to be preserved.
     pub(crate) fn reserve(&self, name: &Name) -> Result<(), Failure> {
         let node = RBTreeNode::new(name.try_clone()?, Slot::Pending, GFP_KERNEL_ACCOUNT)?;
-        let _op = self.lock_op()?;
+        let _op = self.op.lock_killable()?;
         let mut table = self.table.lock();
 
-        self.alive()?;
-        table.remains(State::Normal)?;
+        self.check_alive()?;
+        table.check_state(State::Normal)?;
         if table.preserved.get(name).is_some() {
             return Err(Failure::new(EEXIST, "the name is taken"));
         }
@@ -175,7 +123,7 @@ impl Domain {
         Ok(())
     }
 
-    /// Gives back what [`Domain::reserve`] took.
+    /// Undoes [`Domain::reserve`].
     pub(crate) fn unreserve(&self, name: &Name) {
         let mut table = self.table.lock();
 
@@ -213,7 +161,7 @@ impl Domain {
         room: Room<'_>,
     ) -> Result<(), Failure> {
         let size = size_of_held(&file);
-        let mut op = self.lock_op()?;
+        let mut op = self.op.lock_killable()?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
         let result = match self.make_session(&mut op) {
@@ -253,14 +201,14 @@ impl Domain {
         Ok(())
     }
 
-    /// Takes a preserved file back.
+    /// Unpreserves a file.
     pub(crate) fn unpreserve(&self, name: &Name) -> Result<(), Failure> {
-        let mut op = self.lock_op()?;
+        let mut op = self.op.lock_killable()?;
         let token = {
             let table = self.table.lock();
 
-            self.alive()?;
-            table.remains(State::Normal)?;
+            self.check_alive()?;
+            table.check_state(State::Normal)?;
             match table.preserved.get(name) {
                 None => return Err(Failure::new(ENOENT, "there is no such file")),
                 Some(Slot::Pending) => {
@@ -291,45 +239,14 @@ impl Domain {
         Ok(())
     }
 
-    /// Creates the outgoing session unless there is one.
-    pub(crate) fn make_session<'a>(&self, op: &'a mut Op) -> Result<&'a OutgoingSession, Failure> {
-        self.alive()?;
-        self.check_not_left_behind()
-            .map_err(|e| Failure::new(e, "a reboot goes on without it"))?;
-        let session = match op.outgoing.take() {
-            Some(session) => session,
-            None => OutgoingSession::create(self.session.as_c_str())
-                .map_err(|e| Failure::new(e, "no LUO session can be had"))?,
-        };
-
-        Ok(op.outgoing.insert(session))
-    }
-
-    /// Destroys a session that holds no file any more.
-    pub(crate) fn drop_empty_session(&self, op: &mut Op) {
-        let used = !op.handed_on.is_empty()
-            || !op.carried.is_empty()
-            || !op.carried_tokens.is_empty()
-            || self
-                .table
-                .lock()
-                .preserved
-                .values()
-                .any(|slot| matches!(slot, Slot::Done(_)));
-
-        if !used {
-            op.outgoing = None;
-        }
-    }
-
-    /// Hands out the open file of an entry.
+    /// Restores the open file of an entry.
     ///
     /// Runs in the process that gets it, which is charged for its memory.
     pub(crate) fn retrieve(&self, entry: &Entry) -> Result<ARef<File>, Failure> {
-        let op = self.lock_op()?;
+        let op = self.op.lock_killable()?;
 
-        self.alive()?;
-        self.table.lock().touchable(entry)?;
+        self.check_alive()?;
+        self.table.lock().check_entry(entry)?;
         if let Some(file) = entry.kept() {
             return Ok(file);
         }
@@ -344,10 +261,10 @@ impl Domain {
 
     /// Releases an entry for good.
     pub(crate) fn release_entry(&self, entry: &Entry) -> Result<(), Failure> {
-        let op = self.lock_op()?;
+        let op = self.op.lock_killable()?;
 
-        self.alive()?;
-        self.table.lock().touchable(entry)?;
+        self.check_alive()?;
+        self.table.lock().check_entry(entry)?;
         if entry.kept().is_none() {
             let session = op.incoming.as_ref().ok_or(EIO)?;
 
@@ -359,7 +276,7 @@ impl Domain {
                 }
             })?;
         }
-        entry.released.store(true, Relaxed);
+        entry.set_released();
         let node = self.table.lock().restorable.remove_node(&entry.name);
         self.space.give_bytes(entry.counted());
         drop(op);
@@ -370,22 +287,24 @@ impl Domain {
 
     /// Finishes the domain: releases the files that were handed over and not restored.
     ///
-    /// Returns them. Their names have to be removed outside the gate: who reads the directory keeps
-    /// its lock as long as it likes.
+    /// Returns them. Their names have to be removed outside the gate: a task that reads the
+    /// directory keeps its lock as long as it likes.
     pub(crate) fn finish(&self) -> Result<Released, Failure> {
         let released = {
-            let mut op = self.lock_op()?;
-            let next = self.after(Event::Finish)?;
+            let mut op = self.op.lock_killable()?;
 
+            self.check_step(Step::Finish)?;
             self.finish_files(&mut op)?;
             let mut table = self.table.lock();
+
+            // Nothing has changed it since: that needs `op`.
+            table.advance(Step::Finish)?;
             let released = core::mem::take(&mut table.restorable);
 
             for entry in released.values() {
-                entry.released.store(true, Relaxed);
+                entry.set_released();
             }
-            table.state = next;
-            table.came = None;
+            table.incoming = None;
             drop(table);
             self.space.give_bytes(counted(&released));
             released
@@ -396,14 +315,14 @@ impl Domain {
         Ok(Released(released))
     }
 
-    /// Finishes the session, but for files of `data/` that nobody opened yet.
+    /// Finishes the session, but for files of `data/` that were never opened.
     fn finish_files(&self, op: &mut Op) -> Result<(), Failure> {
         let failure = |e| Failure::new(e, "LUO could not finish it");
         let Some(session) = op.incoming.take() else {
             return Ok(());
         };
 
-        if op.unopened == 0 {
+        if op.nr_unretrieved == 0 {
             return session.finish().map_err(|(session, e)| {
                 op.incoming = Some(session);
                 failure(e)
@@ -424,7 +343,7 @@ impl Domain {
 
     /// Writes the records of the domain itself, of the files in `fd_preserve`, and of those in
     /// `fd_restore` that are `carried`.
-    pub(crate) fn write_files(&self, carried: &[Carried], writer: &mut Writer<'_>) -> Result {
+    pub(super) fn write_files(&self, carried: &[CarriedFile], writer: &mut Writer<'_>) -> Result {
         let table = self.table.lock();
         let preserved = table
             .preserved
@@ -437,8 +356,7 @@ impl Domain {
             .iter()
             .map(|carried| (&carried.entry.name, carried.entry.token, carried.size));
         let files = Iterator::chain(preserved, carried);
-
-        let waited = table.came.as_ref().map_or(0, Came::waiting);
+        let waited = table.incoming.as_ref().map_or(0, Incoming::waiting);
 
         writer.domain(
             &self.name,
@@ -452,93 +370,6 @@ impl Domain {
         }
         Ok(())
     }
-}
-
-impl Entry {
-    pub(super) fn new(
-        name: Name,
-        token: u64,
-        size: u64,
-        compatible: Option<Compatible>,
-    ) -> Result<Arc<Self>> {
-        let entry = pin_init!(Self {
-            name,
-            size,
-            token,
-            compatible,
-            released: Atomic::new(false),
-            restored: Atomic::new(false),
-            file <- new_spinlock!(None, "Entry::file"),
-            kept: Atomic::new(false),
-        });
-
-        Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
-    }
-
-    /// How many bytes it counts for the domain's limit while it waits.
-    pub(crate) fn counted(&self) -> u64 {
-        bytes_of(self.size, 0)
-    }
-
-    /// How many bytes the file counts beyond that by now, if it has been restored.
-    pub(super) fn grown_by(&self) -> u64 {
-        let Some(file) = self.file() else {
-            return 0;
-        };
-        let inner = Path::of_file(&file);
-
-        bytes_of(size_of(&inner), inner.i_blocks()).saturating_sub(self.counted())
-    }
-
-    fn file(&self) -> Option<ARef<File>> {
-        self.file.lock().clone()
-    }
-
-    /// The file, if LUO is done with it and the domain keeps it.
-    pub(crate) fn kept(&self) -> Option<ARef<File>> {
-        if !self.kept.load(Relaxed) {
-            return None;
-        }
-        self.file()
-    }
-
-    /// Keeps the file, which LUO is done with.
-    pub(crate) fn keep(&self, file: ARef<File>) {
-        self.set_restored(file);
-        self.kept.store(true, Relaxed);
-    }
-
-    /// Notes that the file has been restored.
-    fn set_restored(&self, file: ARef<File>) {
-        let old = self.file.lock().replace(file);
-
-        self.restored.store(true, Relaxed);
-        drop(old);
-    }
-
-    /// Lets go the file. That may be its end: not under a lock.
-    pub(super) fn let_go(&self) {
-        let file = self.file.lock().take();
-
-        drop(file);
-    }
-
-    /// Whether the file was released, by `rm` or `finish`.
-    pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Relaxed)
-    }
-}
-
-/// How many bytes files that wait to be restored count for the domain's limit.
-pub(super) fn counted(restorable: &RBTree<Name, Arc<Entry>>) -> u64 {
-    restorable
-        .values()
-        .fold(0, |sum: u64, entry| sum.saturating_add(entry.counted()))
-}
-
-/// The size of a held file, which doesn't change any more.
-pub(crate) fn size_of_held(file: &HeldFile) -> u64 {
-    size_of(&Path::of_file(file.file()))
 }
 
 /// How many bytes a held file counts for a domain's limit.

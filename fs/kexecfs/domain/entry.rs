@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The files of a domain that have a name: in `fd_preserve` and in `fd_restore`.
+
+use crate::{
+    space::{
+        bytes_of,
+        size_of, //
+    },
+    words::name::Name, //
+};
+use kernel::{
+    fs::{
+        File,
+        Path, //
+    },
+    liveupdate::Compatible,
+    new_spinlock,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SpinLock, //
+    }, //
+};
+
+/// A file that is preserved.
+pub(super) struct Preserved {
+    pub(super) token: u64,
+    pub(super) size: u64,
+    /// How many bytes it counts for the domain's limit.
+    pub(super) counted: u64,
+    pub(super) compatible: Compatible,
+}
+
+/// A name in `fd_preserve`.
+pub(super) enum Slot {
+    /// Its file is being held, or waits to be preserved.
+    Pending,
+    Done(Preserved),
+}
+
+impl Slot {
+    /// How many bytes it counts for the domain's limit.
+    pub(super) fn bytes(&self) -> u64 {
+        match self {
+            Slot::Pending => 0,
+            Slot::Done(preserved) => preserved.counted,
+        }
+    }
+}
+
+/// An incoming file: a name in `fd_restore`.
+#[pin_data]
+pub(crate) struct Entry {
+    pub(crate) name: Name,
+    pub(crate) size: u64,
+    pub(crate) token: u64,
+    /// Known once the session with the file is claimed, which is before any mount.
+    pub(super) compatible: Option<Compatible>,
+    /// Set once the file is released, by `rm` or `finish`.
+    released: Atomic<bool>,
+    /// Set once the file has been restored. Changed under `Domain::op`.
+    restored: Atomic<bool>,
+    /// The file, once it has been restored, until it is released.
+    #[pin]
+    file: SpinLock<Option<ARef<File>>>,
+    /// Whether it is the domain alone that keeps it, since it was prepared after it had been
+    /// restored: LUO is done with it then. Changed under `Domain::op`.
+    kept: Atomic<bool>,
+}
+
+impl Entry {
+    pub(super) fn new(
+        name: Name,
+        token: u64,
+        size: u64,
+        compatible: Option<Compatible>,
+    ) -> Result<Arc<Self>> {
+        let entry = pin_init!(Self {
+            name,
+            size,
+            token,
+            compatible,
+            released: Atomic::new(false),
+            restored: Atomic::new(false),
+            file <- new_spinlock!(None, "Entry::file"),
+            kept: Atomic::new(false),
+        });
+
+        Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
+    }
+
+    /// How many bytes it counts for the domain's limit while it waits.
+    pub(crate) fn counted(&self) -> u64 {
+        bytes_of(self.size, 0)
+    }
+
+    /// How many bytes the file counts beyond that by now, if it has been restored.
+    pub(super) fn grown_by(&self) -> u64 {
+        let Some(file) = self.file() else {
+            return 0;
+        };
+        let inner = Path::of_file(&file);
+
+        bytes_of(size_of(&inner), inner.i_blocks()).saturating_sub(self.counted())
+    }
+
+    fn file(&self) -> Option<ARef<File>> {
+        self.file.lock().clone()
+    }
+
+    /// The file, if LUO is done with it and the domain keeps it.
+    pub(super) fn kept(&self) -> Option<ARef<File>> {
+        if !self.kept.load(Relaxed) {
+            return None;
+        }
+        self.file()
+    }
+
+    /// Keeps the file, which LUO is done with.
+    pub(super) fn keep(&self, file: ARef<File>) {
+        self.set_restored(file);
+        self.kept.store(true, Relaxed);
+    }
+
+    /// Whether the file has been restored.
+    pub(super) fn is_restored(&self) -> bool {
+        self.restored.load(Relaxed)
+    }
+
+    /// The file has been restored.
+    pub(super) fn set_restored(&self, file: ARef<File>) {
+        let old = self.file.lock().replace(file);
+
+        self.restored.store(true, Relaxed);
+        drop(old);
+    }
+
+    /// Lets go the file. That may be its end: not under a lock.
+    pub(super) fn let_go(&self) {
+        let file = self.file.lock().take();
+
+        drop(file);
+    }
+
+    /// Releases the entry: whoever has it open gets `ESTALE`.
+    pub(super) fn set_released(&self) {
+        self.released.store(true, Relaxed);
+    }
+
+    /// Whether the file was released, by `rm` or `finish`.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Relaxed)
+    }
+}
+
+/// How many bytes the files in `fd_restore` count for the domain's limit.
+pub(super) fn counted(restorable: &RBTree<Name, Arc<Entry>>) -> u64 {
+    restorable
+        .values()
+        .fold(0, |sum: u64, entry| sum.saturating_add(entry.counted()))
+}

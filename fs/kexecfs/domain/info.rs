@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the machine-wide view shows of a domain.
+
+use super::{
+    table::Incoming,
+    Domain, //
+};
+use crate::words::{
+    options::Options,
+    state::State, //
+};
+
+/// What the machine-wide view shows of a domain.
+pub(crate) struct DomainInfo {
+    pub(crate) state: State,
+    pub(crate) mounted: bool,
+    pub(crate) files: u64,
+    pub(crate) inodes: u64,
+    pub(crate) bytes: u64,
+    /// In bytes of records.
+    pub(crate) handed_over: usize,
+    pub(crate) options: Options,
+    /// In seconds.
+    pub(crate) waiting: Option<u64>,
+}
+
+impl Domain {
+    /// What `domains` shows of the domain. `mounted` says whether there is a superblock.
+    pub(crate) fn info(&self, mounted: bool) -> DomainInfo {
+        let usage = self.space.usage();
+        let mounted = mounted && !self.is_only_kept();
+        let table = self.table.lock();
+        let files = u64::from(table.slots) + table.restorable.values().count() as u64;
+        let (mut inodes, mut bytes) = (usage.inodes(), usage.bytes);
+
+        if let Some(tree) = &table.tree {
+            inodes = tree.inodes() as u64;
+            bytes = bytes.saturating_add(tree.bytes());
+        }
+        // Once it is prepared that counts for the limit.
+        if table.serialized.is_none() {
+            bytes = table
+                .restorable
+                .values()
+                .fold(bytes, |sum, entry| sum.saturating_add(entry.grown_by()));
+        }
+        DomainInfo {
+            state: table.state(),
+            mounted,
+            files,
+            inodes,
+            bytes,
+            handed_over: table
+                .serialized
+                .or(table.incoming.as_ref().map(|incoming| incoming.bytes))
+                .unwrap_or(0),
+            options: table.options,
+            waiting: table.incoming.as_ref().map(Incoming::waiting),
+        }
+    }
+}

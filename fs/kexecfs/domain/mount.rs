@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What a domain has to do with its mount: what keeps the superblock, and the options.
+
+use super::Domain;
+use crate::{
+    types::KexecFs,
+    words::{
+        options::Options,
+        state::State, //
+    }, //
+};
+use kernel::{
+    fs::{
+        sb::FilledSuperBlock,
+        ActiveSuper,
+        SuperBlock, //
+    },
+    prelude::*,
+    task::{
+        Kgid,
+        Kuid, //
+    }, //
+};
+
+impl Domain {
+    /// Keeps the superblock alive without a mount, or no longer, as the state and the options say.
+    ///
+    /// May be the end of a superblock that isn't mounted: not under one of its locks, or inside a
+    /// gate. A remount is no such end.
+    pub(crate) fn keep(&self, sb: &SuperBlock<KexecFs>) {
+        self.keep_by(|| sb.get_active());
+    }
+
+    /// The same for a superblock that is new.
+    pub(crate) fn keep_filled(&self, sb: &FilledSuperBlock<'_, KexecFs>) {
+        self.keep_by(|| Some(sb.get_active()));
+    }
+
+    fn keep_by(&self, get_active: impl FnOnce() -> Option<ActiveSuper<KexecFs>>) {
+        let mut kept = self.kept.lock();
+        let stays = {
+            let table = self.table.lock();
+
+            table.state() != State::Normal || table.options.persist
+        };
+        let ended = if !stays || self.is_discarded() {
+            kept.take()
+        } else {
+            if kept.is_none() {
+                *kept = get_active();
+            }
+            None
+        };
+
+        drop(kept);
+        drop(ended);
+    }
+
+    /// Whether the superblock is kept, and nobody else uses it.
+    pub(super) fn is_only_kept(&self) -> bool {
+        self.kept
+            .lock()
+            .as_ref()
+            .is_some_and(|sb| sb.s_active() == 1)
+    }
+
+    /// Sets the options.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if they are serialized already, `EINVAL` if more files are preserved than
+    /// `options` allows.
+    pub(crate) fn set_options(&self, options: Options) -> Result {
+        let _op = self.op.lock_killable()?;
+        let mut table = self.table.lock();
+
+        if options == table.options {
+            return Ok(());
+        }
+        table.check_mutable()?;
+        if options.max_fds < table.options.max_fds && options.max_fds < table.slots {
+            return Err(EINVAL);
+        }
+        self.space.set_limits(&options)?;
+        table.options = options;
+        Ok(())
+    }
+
+    /// Lets `f` change the owner and mode of the root, which it returns.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if they are serialized already.
+    pub(crate) fn change_root(&self, f: impl FnOnce() -> Result<(Kuid, Kgid, u16)>) -> Result {
+        let _op = self.op.lock_killable()?;
+
+        self.check_alive()?;
+        self.table.lock().check_mutable()?;
+        let (uid, gid, mode) = f()?;
+        let mut table = self.table.lock();
+
+        table.options = Options {
+            uid,
+            gid,
+            mode,
+            ..table.options
+        };
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What the lock `Domain::table` guards: all of a domain that can be looked at.
+
+use crate::{
+    domain::entry::{
+        Entry,
+        Slot, //
+    },
+    handover::Tree,
+    words::{
+        failure::Failure,
+        name::Name,
+        options::Options,
+        state::{
+            Base,
+            State,
+            Status,
+            Step, //
+        }, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    rbtree::RBTree,
+    sync::Arc,
+    time::{
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+/// What can be looked at.
+pub(super) struct Table {
+    /// Changed by [`Table::advance`] only.
+    status: Status,
+    pub(super) options: Options,
+    pub(super) preserved: RBTree<Name, Slot>,
+    /// How many of `preserved` there are, with and without their files.
+    pub(super) slots: u32,
+    pub(super) pending: u32,
+    pub(super) restorable: RBTree<Name, Arc<Entry>>,
+    /// `data/` as it came in, until the domain is mounted.
+    pub(super) tree: Option<Arc<Tree>>,
+    pub(super) failure: Option<Failure>,
+    /// Until the domain is finished, if the previous kernel handed it over.
+    pub(super) incoming: Option<Incoming>,
+    /// How many bytes of records are serialized for the next kernel.
+    pub(super) serialized: Option<usize>,
+}
+
+/// How a domain came in that waits to be finished.
+pub(super) struct Incoming {
+    pub(super) since: Instant<Monotonic>,
+    /// For how many seconds it has waited in earlier kernels.
+    pub(super) waited: u64,
+    /// How many bytes of records came with it.
+    pub(super) bytes: usize,
+}
+
+impl Incoming {
+    /// For how many seconds nobody has finished the domain.
+    pub(super) fn waiting(&self) -> u64 {
+        let here = u64::try_from(self.since.elapsed().as_millis() / 1000).unwrap_or(0);
+
+        self.waited.saturating_add(here)
+    }
+}
+
+impl Table {
+    pub(super) fn new(
+        options: Options,
+        restorable: RBTree<Name, Arc<Entry>>,
+        tree: Option<Arc<Tree>>,
+        incoming: Option<Incoming>,
+    ) -> Self {
+        let base = match incoming {
+            Some(_) => Base::Updated,
+            None => Base::Normal,
+        };
+
+        Self {
+            status: Status::new(base),
+            options,
+            preserved: RBTree::new(),
+            slots: 0,
+            pending: 0,
+            restorable,
+            tree,
+            failure: None,
+            incoming,
+            serialized: None,
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.status
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.status.state()
+    }
+
+    /// Takes a step, and returns where it has led.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if the status forbids it.
+    pub(super) fn advance(&mut self, step: Step) -> Result<Status> {
+        self.status = self.status.after(step)?;
+        Ok(self.status)
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY` if the status forbids the step.
+    pub(super) fn check_step(&self, step: Step) -> Result<(), Failure> {
+        let reason = if self.status.is_preparing() {
+            "it is being prepared"
+        } else {
+            "the state forbids it"
+        };
+
+        match self.status.after(step) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(Failure::new(e, reason)),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY` unless the domain is in the state `state`, and stays so: while it is being prepared
+    /// nothing is added or removed.
+    pub(super) fn check_state(&self, state: State) -> Result<(), Failure> {
+        if self.state() != state {
+            Err(Failure::new(EBUSY, "the state forbids it"))
+        } else if self.status.is_preparing() {
+            Err(Failure::new(EBUSY, "it is being prepared"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// # Errors
+    ///
+    /// `ESTALE` if `entry` was released, `EBUSY` if the state forbids to touch it.
+    pub(super) fn check_entry(&self, entry: &Entry) -> Result<(), Failure> {
+        if entry.is_released() {
+            return Err(Failure::new(ESTALE, "it was released"));
+        }
+        self.check_state(State::Updated)
+    }
+
+    /// # Errors
+    ///
+    /// `EBUSY` if the domain is serialized, or is just being so.
+    pub(super) fn check_mutable(&self) -> Result {
+        if self.status.is_open() {
+            Ok(())
+        } else {
+            Err(EBUSY)
+        }
+    }
+
+    /// Why the domain can't be serialized yet, if a file is just being preserved.
+    pub(super) fn pending_failure(&self) -> Option<Failure> {
+        self.preserved
+            .iter()
+            .find(|(_, slot)| matches!(slot, Slot::Pending))
+            .map(|(name, _)| Failure::new(EBUSY, "it is still being preserved").of_file(name))
+    }
+}
