@@ -84,8 +84,18 @@ pub(crate) struct Reboot {
 /// A domain of the reboot that is under way.
 struct Rebooting {
     domain: Arc<Domain>,
-    /// If it is left behind: what the next kernel is told of it.
-    _left_behind: Option<Records>,
+    /// If it is excluded: what the next kernel is told of it.
+    _excluded: Option<Records>,
+}
+
+/// What a reboot has made of a domain.
+enum Outcome {
+    /// It is frozen and serialized.
+    Frozen,
+    /// The reboot goes on without it, and tells the next kernel so by these records.
+    Excluded(Records),
+    /// It refuses the kexec.
+    Refused(Failure),
 }
 
 /// Gets ready to hand over.
@@ -112,7 +122,7 @@ impl RebootNotifier for Reboot {
         let _mayfail = MayFail::new();
 
         gate.shut();
-        // All domains are the business of the machine, not of the cgroup of who reboots it.
+        // All domains are the business of the machine, not of the cgroup of the task that reboots.
         charge_root(|| {
             // After the gate was shut: see `Registry::drop_unused`.
             let domains = registry.domains()?;
@@ -139,34 +149,29 @@ impl RebootNotifier for Reboot {
 impl Reboot {
     /// Freezes all domains and hands them over; after an error the caller has to undo it.
     fn freeze(&self, domains: &[Arc<Domain>]) -> Result {
-        let mut frozen = Frozen::new(domains)?;
+        let mut freezer = Freezer::new(domains)?;
+        let (refusing, excludable) = partition(domains)?;
         let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
-        // Before any of them takes what memory there is.
-        let mut droppable = KVVec::new();
 
-        for domain in domains.iter().filter(|domain| may_drop(domain)) {
-            let records = match domain.state() {
-                State::Prepared => None,
-                _ => Some(left_behind_records(domain)?),
-            };
+        // Those that may be excluded come last: no other one lacks what they take.
+        for domain in refusing {
+            let outcome = freezer.freeze_or_refuse(domain, &mut left);
 
-            droppable.push((domain, records), GFP_KERNEL)?;
+            freezer.add(domain, outcome)?;
         }
-        // Those that may be dropped come last: no other one lacks what they take.
-        for domain in domains.iter().filter(|domain| !may_drop(domain)) {
-            frozen.add_or_refuse(domain, &mut left)?;
-        }
-        let mut shares = Shares::new(droppable.len());
+        let mut shares = Shares::new(excludable.len());
 
-        for (domain, records) in droppable {
-            frozen.add_or_leave_behind(domain, records, shares.next())?;
+        for (domain, records) in excludable {
+            let outcome = freezer.freeze_or_exclude(domain, records, shares.next());
+
+            freezer.add(domain, outcome)?;
         }
-        self.root.lock().seal(&frozen.index)?;
-        *self.domains.lock() = frozen.domains;
+        self.root.lock().seal(&freezer.index)?;
+        *self.domains.lock() = freezer.domains;
         Ok(())
     }
 
-    /// Takes everything back.
+    /// Undoes everything, and opens the gate.
     fn thaw(&self, registry: &Registry, gate: &Gate) {
         if self.root.lock().unseal().is_err() {
             pr_err!("the records could not be taken back\n");
@@ -174,21 +179,63 @@ impl Reboot {
         let domains = core::mem::take(&mut *self.domains.lock());
 
         drop(domains);
-        registry.thaw(gate);
+        registry.for_each_domain(|domain| {
+            domain.include();
+            domain.thaw();
+            domain.retry_given_up();
+        });
+        gate.open();
+        registry.drop_unused(None);
         tell_watchers();
     }
 }
 
-/// The domains that have been frozen until now.
-struct Frozen {
+/// The domains that refuse the kexec if they can't be frozen, and those that are excluded then,
+/// with what the next kernel is told of them in that case.
+type Partition<'a> = (
+    KVVec<&'a Arc<Domain>>,
+    KVVec<(&'a Arc<Domain>, Option<Records>)>,
+);
+
+/// Divides the domains by what becomes of them if they can't be frozen.
+fn partition(domains: &[Arc<Domain>]) -> Result<Partition<'_>> {
+    let (mut refusing, mut excludable) = (KVVec::new(), KVVec::new());
+
+    for domain in domains {
+        if !may_exclude(domain) {
+            refusing.push(domain, GFP_KERNEL)?;
+            continue;
+        }
+        // Now, before any domain takes what memory there is. One that is prepared has all it needs.
+        let records = match domain.state() {
+            State::Prepared => None,
+            _ => Some(
+                domain
+                    .excluded_records()
+                    .map_err(|e| refuse(domain, e.into()))?,
+            ),
+        };
+
+        excludable.push((domain, records), GFP_KERNEL)?;
+    }
+    Ok((refusing, excludable))
+}
+
+fn may_exclude(domain: &Domain) -> bool {
+    domain.options().errors == Errors::Drop
+}
+
+/// Freezes domains, one after the other.
+struct Freezer {
     /// Whether LUO's sessions could be read.
     loaded: Result,
     supers: KVVec<ActiveSuper<KexecFs>>,
     index: VVec<abi::IndexEntry>,
+    /// Those that are in the index.
     domains: KVVec<Rebooting>,
 }
 
-impl Frozen {
+impl Freezer {
     fn new(domains: &[Arc<Domain>]) -> Result<Self> {
         Ok(Self {
             // Perhaps nobody has mounted anything in this kernel.
@@ -203,37 +250,36 @@ impl Frozen {
         })
     }
 
-    /// Freezes a domain, or refuses the kexec, after others have been waited for.
-    fn add_or_refuse(&mut self, domain: &Arc<Domain>, left: &mut Jiffies) -> Result {
-        self.freeze(domain, Timeout::ForUsers(left))
-            .map_err(|failure| refuse(domain, failure))?;
-        self.add(domain)
+    /// Freezes a domain, or refuses the kexec after others have been waited for.
+    fn freeze_or_refuse(&self, domain: &Domain, left: &mut Jiffies) -> Outcome {
+        match self.freeze(domain, Timeout::ForUsers(left)) {
+            Ok(()) => Outcome::Frozen,
+            Err(failure) => Outcome::Refused(failure),
+        }
     }
 
-    /// Freezes a domain until `end`, or leaves it behind, of which `records` tell the next kernel.
-    fn add_or_leave_behind(
-        &mut self,
-        domain: &Arc<Domain>,
+    /// Freezes a domain until `end`, or excludes it.
+    fn freeze_or_exclude(
+        &self,
+        domain: &Domain,
         records: Option<Records>,
         end: Instant<Monotonic>,
-    ) -> Result {
+    ) -> Outcome {
         let frozen =
             liveupdate::with_reboot_deadline(end, || self.freeze(domain, Timeout::At(end)));
+        let Err(failure) = frozen else {
+            return Outcome::Frozen;
+        };
 
-        match frozen {
-            Ok(()) => self.add(domain),
-            // Not for a signal to who wants to reboot.
-            Err(failure) if failure.error != EINTR && may_drop(domain) => {
-                domain.exclude();
-                leave_behind(domain, failure);
-                let records = match records {
-                    Some(records) => records,
-                    None => left_behind_records(domain)?,
-                };
-
-                self.add_left_behind(domain, records)
-            }
-            Err(failure) => Err(refuse(domain, failure)),
+        // Not for a signal to the task that reboots.
+        if failure.error == EINTR || !may_exclude(domain) {
+            return Outcome::Refused(failure);
+        }
+        domain.exclude();
+        report_excluded(domain, failure);
+        match records.map_or_else(|| domain.excluded_records(), Ok) {
+            Ok(records) => Outcome::Excluded(records),
+            Err(e) => Outcome::Refused(e.into()),
         }
     }
 
@@ -253,31 +299,29 @@ impl Frozen {
             .map(|sb| &**sb)
     }
 
-    fn add(&mut self, domain: &Arc<Domain>) -> Result {
-        domain.with_records(|records| Ok(self.index.push(records.entry()?, GFP_KERNEL)?))?;
+    /// Adds a domain to the index, or says why it refuses the kexec.
+    fn add(&mut self, domain: &Arc<Domain>, outcome: Outcome) -> Result {
+        let (entry, excluded) = match outcome {
+            Outcome::Frozen => (domain.with_records(Records::entry)?, None),
+            Outcome::Excluded(records) => {
+                let mut entry = records.entry()?;
+
+                entry.flags |= abi::ENTRY_EXCLUDED;
+                (entry, Some(records))
+            }
+            Outcome::Refused(failure) => return Err(refuse(domain, failure)),
+        };
         let rebooting = Rebooting {
             domain: domain.clone(),
-            _left_behind: None,
+            _excluded: excluded,
         };
 
-        Ok(self.domains.push(rebooting, GFP_KERNEL)?)
-    }
-
-    fn add_left_behind(&mut self, domain: &Arc<Domain>, records: Records) -> Result {
-        let mut entry = records.entry()?;
-
-        entry.flags |= abi::ENTRY_EXCLUDED;
         self.index.push(entry, GFP_KERNEL)?;
-        let rebooting = Rebooting {
-            domain: domain.clone(),
-            _left_behind: Some(records),
-        };
-
         Ok(self.domains.push(rebooting, GFP_KERNEL)?)
     }
 }
 
-/// The time for the domains that may be dropped. The owner of one can't use up that of others.
+/// The time for the domains that may be excluded. The owner of one can't use up that of others.
 struct Shares {
     left: Delta,
     begin: Instant<Monotonic>,
@@ -323,13 +367,13 @@ fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
         result = Err(refuse(domain, Failure::new(EINVAL, reason)));
     }
     result?;
-    lost(Errors::Drop).for_each(|domain| leave_behind(domain, Failure::new(EINVAL, reason)));
+    lost(Errors::Drop).for_each(|domain| report_excluded(domain, Failure::new(EINVAL, reason)));
     Ok(())
 }
 
 /// The superblocks of all domains, so that they live on meanwhile.
 ///
-/// Who mounts fills his superblock inside the gate, so that none is missing once that is shut.
+/// A superblock is filled inside the gate, so that none is missing once that is shut.
 fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
     let mut supers = KVVec::new();
     let mut result = Ok(());
@@ -350,29 +394,17 @@ fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
     Ok(supers)
 }
 
-/// Whether a reboot may go on without the domain.
-fn may_drop(domain: &Domain) -> bool {
-    domain.options().errors == Errors::Drop
-}
-
-/// What the next kernel is told of a domain that is left behind.
-fn left_behind_records(domain: &Domain) -> Result<Records> {
-    domain
-        .excluded_records()
-        .map_err(|e| refuse(domain, e.into()))
-}
-
 /// Says why a kexec is refused, in the log and in the domain.
 fn refuse(domain: &Domain, failure: Failure) -> Error {
-    tell_failure(domain, failure, "kexec refused")
+    report_failure(domain, failure, "kexec refused")
 }
 
-/// Says why a domain is not handed over.
-fn leave_behind(domain: &Domain, failure: Failure) {
-    tell_failure(domain, failure, "dropped by this kexec (errors=drop)");
+/// Says why a domain is excluded, in the same way.
+fn report_excluded(domain: &Domain, failure: Failure) {
+    report_failure(domain, failure, "dropped by this kexec (errors=drop)");
 }
 
-fn tell_failure(domain: &Domain, failure: Failure, what: &str) -> Error {
+fn report_failure(domain: &Domain, failure: Failure, what: &str) -> Error {
     let error = failure.error;
     let errno = error.name().unwrap_or(c"?");
 
@@ -406,10 +438,10 @@ impl SessionOwner for Reboot {
         };
         let failure = domain.freeze_failure(token, error);
 
-        if domain.options().errors == Errors::Drop {
+        if may_exclude(domain) {
             reboot.root.lock().exclude(number);
             domain.set_excluded();
-            leave_behind(domain, failure);
+            report_excluded(domain, failure);
             return true;
         }
         refuse(domain, failure);

@@ -306,11 +306,12 @@ impl Registry {
     }
 
     /// Drops the given domain, or all, if unmounted in the state `normal`.
-    fn drop_unused(&self, name: Option<&Name>) {
+    pub(crate) fn drop_unused(&self, name: Option<&Name>) {
         loop {
             let mut domains = self.domains.lock();
-            // In a reboot nothing is dropped: if it fails, `thaw` comes back to it. That opens the
-            // gate before it takes this lock, and a reboot takes it after it shut the gate.
+            // In a reboot nothing is dropped: if it fails, `Reboot::thaw` comes back to it. That
+            // opens the gate before it takes this lock, and a reboot takes it after it shut the
+            // gate.
             let Ok(_inside) = gate::enter() else {
                 return;
             };
@@ -469,18 +470,13 @@ impl Registry {
 
     // Reboots: see `reboot.rs`.
 
-    /// Takes back what a reboot did to the domains, and opens the gate.
-    pub(crate) fn thaw(&self, gate: &Gate) {
-        // Without a list of them: no memory is needed to go back.
+    /// Calls `each` for all domains that can be read, which needs no memory.
+    pub(crate) fn for_each_domain(&self, mut each: impl FnMut(&Arc<Domain>)) {
         for slot in self.domains.lock().values() {
             if let Some(domain) = &slot.domain {
-                domain.include();
-                domain.thaw();
-                domain.retry_given_up();
+                each(domain);
             }
         }
-        gate.open();
-        self.drop_unused(None);
     }
 
     /// Claims the sessions of the domains that were handed over, before any agent can.
