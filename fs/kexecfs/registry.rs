@@ -4,22 +4,32 @@
 //!
 //! # Locking
 //!
+//! This is the order of all locks, from the outside to the inside:
+//!
 //! ```text
 //! i_rwsem (VFS) -> gate -> Domain::op -> LUO -> KHO
+//! i_rwsem (VFS) -> Domain::changes -> Content::state
+//! Domain::op -> Content::state -> i_rwsem of an inner file that nobody writes to
+//! Domain::changes shut -> Domain::op -> Content::state -> LUO
 //! s_umount (VFS) -> Registry::domains -> gate
+//! i_rwsem of a file of data/ -> sb_writers of the internal tmpfs -> pipe -> i_rwsem of
+//!         the inner file
 //! LUO's load of its sessions -> Registry::domains -> Domain::op -> LUO
 //! LUO's freeze of its sessions -> Reboot::domains -> Reboot::root
+//! Domain::preparing -> Domain::changes
 //! reboot: gate shut, then Registry::domains -> Domain::op -> KHO; Reboot::root -> KHO;
 //!         and at last, with none of these, s_umount
 //! ```
 //!
-//! What takes time with the bytes of a domain, as to drop it, is done outside `Registry::domains`.
-//! In `data/`, `Domain::changes` (a gate like this one) is shut before `Domain::op` is taken, and
-//! `Content::state` comes after both. `Space::usage` is a leaf.
 //! `Domain::table` is a leaf: it comes after all of these and is never held over a call into LUO,
-//! KHO or the VFS. The gate is an SRCU read section behind a flag, so that nobody waits for a
-//! reboot: who finds it shut gets `EBUSY`. It is never held over an access to user memory or a
-//! wait for the lock of an inode that is preserved, since the reboot waits for all who are inside.
+//! KHO or the VFS. `Space::usage`, `Domain::kept`, `Domain::given_up`, `Entry::file`,
+//! `Registry::given_up` and `Registry::excluded` are leaves, too.
+//!
+//! What takes time with the bytes of a domain, as to drop it, is done outside `Registry::domains`.
+//! The gates, the machine's and `Domain::changes`, are SRCU read sections behind a flag, so that
+//! nobody waits for a reboot or a prepare: a task that finds one shut gets `EBUSY`. They are never
+//! held over an access to user memory or a wait for the lock of an inode that is preserved, since
+//! the task that shuts one waits for all that are inside.
 
 use crate::{
     domain::{
@@ -71,15 +81,15 @@ pub(crate) fn registry() -> Result<&'static Arc<Registry>> {
     REGISTRY.as_ref().ok_or(ENODEV)
 }
 
-/// What the registry knows of a domain.
-struct Slot {
+/// A name, and what the registry knows of its domain.
+struct DomainSlot {
     /// None if the previous kernel handed over a domain that can't be read.
     domain: Option<Arc<Domain>>,
-    /// The superblock, and those who are about to mount.
+    /// The superblock, and the tasks that are about to mount.
     users: u32,
     /// Whether there is a superblock.
     mounted: bool,
-    /// Whether the domain is being emptied, which who wants to mount it waits for.
+    /// Whether the domain is being emptied: a task that wants to mount it waits for that.
     dropping: bool,
 }
 
@@ -87,16 +97,16 @@ struct Slot {
 #[pin_data]
 pub(crate) struct Registry {
     #[pin]
-    domains: Mutex<RBTree<Name, Slot>>,
+    domains: Mutex<RBTree<Name, DomainSlot>>,
     /// Notified when a domain has been dropped.
     #[pin]
     dropped: CondVar,
     /// The LUO sessions of domains that were discarded though nobody can claim them.
     #[pin]
     given_up: Mutex<KVVec<Name>>,
-    /// The LUO sessions of domains that were left behind by the previous kernel, to be finished.
+    /// The LUO sessions of domains that the previous kernel excluded, to be finished.
     #[pin]
-    left_behind: Mutex<KVVec<Name>>,
+    excluded: Mutex<KVVec<Name>>,
     /// For messages on domains that are dropped.
     #[pin]
     drops: Ratelimit,
@@ -112,7 +122,7 @@ impl Registry {
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
-                left_behind <- new_mutex!(KVVec::new(), "Registry::left_behind"),
+                excluded <- new_mutex!(KVVec::new(), "Registry::excluded"),
                 drops <- Ratelimit::new(),
             }? Error),
             GFP_KERNEL,
@@ -125,52 +135,53 @@ impl Registry {
 
     /// Takes in the domains that were handed over.
     fn read(&self) -> Result {
-        let read = handover::read(&mut |read| {
-            let (name, domain) = match read {
-                Found::Domain(domain) => {
-                    let name = domain.name.try_clone()?;
-
-                    (name, Some(Domain::updated(domain)?))
-                }
-                Found::Excluded(session) => {
-                    pr_notice!("{session}: left behind by the previous kernel (errors=drop)\n");
-                    self.left_behind.lock().push(session, GFP_KERNEL)?;
-                    return Ok(());
-                }
-                Found::Unreadable(unreadable) => {
-                    let (why, at, e) = (unreadable.why, unreadable.at, unreadable.error);
-
-                    match unreadable.name {
-                        Some(name) => {
-                            pr_err!("{name}: can't be read: {why}, at byte {at}: {e:?}\n");
-                            (name, None)
-                        }
-                        None => {
-                            pr_err!("a domain can't be read: {why}, at byte {at}: {e:?}\n");
-                            return Ok(());
-                        }
-                    }
-                }
-            };
-            let node = RBTreeNode::new(name, Slot::new(domain), GFP_KERNEL)?;
-            let twice = self.domains.lock().insert(node);
-
-            if let Some(twice) = twice {
-                let (name, _) = twice.to_key_value();
-
-                pr_err!("{name}: can't be read: it was handed over twice\n");
-                if let Some(slot) = self.domains.lock().get_mut(&name) {
-                    slot.domain = None;
-                }
-            }
-            Ok(())
-        });
-
-        match read {
+        match handover::read(&mut |found| self.add(found)) {
             Err(e) if e == ENOMEM => Err(e),
             // What is wrong with the root has been said, and doesn't keep anybody from new domains.
             _ => Ok(()),
         }
+    }
+
+    /// Takes in one.
+    fn add(&self, found: Found) -> Result {
+        let (name, domain) = match found {
+            Found::Domain(domain) => {
+                let name = domain.name.try_clone()?;
+
+                (name, Some(Domain::updated(domain)?))
+            }
+            Found::Excluded(session) => {
+                pr_notice!("{session}: left behind by the previous kernel (errors=drop)\n");
+                self.excluded.lock().push(session, GFP_KERNEL)?;
+                return Ok(());
+            }
+            Found::Unreadable(unreadable) => {
+                let (why, at, e) = (unreadable.why, unreadable.at, unreadable.error);
+
+                match unreadable.name {
+                    Some(name) => {
+                        pr_err!("{name}: can't be read: {why}, at byte {at}: {e:?}\n");
+                        (name, None)
+                    }
+                    None => {
+                        pr_err!("a domain can't be read: {why}, at byte {at}: {e:?}\n");
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        let node = RBTreeNode::new(name, DomainSlot::new(domain), GFP_KERNEL)?;
+        let twice = self.domains.lock().insert(node);
+
+        if let Some(twice) = twice {
+            let (name, _) = twice.to_key_value();
+
+            pr_err!("{name}: can't be read: it was handed over twice\n");
+            if let Some(slot) = self.domains.lock().get_mut(&name) {
+                slot.domain = None;
+            }
+        }
+        Ok(())
     }
 
     // Mounts.
@@ -186,57 +197,65 @@ impl Registry {
         let loaded = liveupdate::load();
 
         loaded.map_err(|e| if e == EOPNOTSUPP { ENODEV } else { e })?;
-        let fresh = Domain::new(name.try_clone()?)?;
-        let is_left_over = self.is_left_over(&fresh)?;
-        let node = RBTreeNode::new(name.try_clone()?, Slot::new(None), GFP_KERNEL_ACCOUNT)?;
+        if let Some(mounting) = self.take(&name, None)? {
+            return Ok(mounting);
+        }
+        if self.is_left_over(&name.session()?)? {
+            pr_err!("{name}: LUO has a session for it without its records\n");
+            return Err(EIO);
+        }
+        let slot = DomainSlot::new(Some(Domain::new(name.try_clone()?)?));
+        let new = RBTreeNode::new(name.try_clone()?, slot, GFP_KERNEL_ACCOUNT)?;
+
+        self.take(&name, Some(new))?.ok_or(EIO)
+    }
+
+    /// Takes a use of the domain with the given name, which is that of `new` if there is none yet.
+    ///
+    /// Returns `None` if there is neither.
+    fn take(
+        &'static self,
+        name: &Name,
+        mut new: Option<RBTreeNode<Name, DomainSlot>>,
+    ) -> Result<Option<Mounting>> {
         let mut domains = self.domains.lock();
 
-        while domains.get(&name).is_some_and(|slot| slot.dropping) {
+        while domains.get(name).is_some_and(|slot| slot.dropping) {
             if self.dropped.wait_interruptible(&mut domains) {
                 return Err(EINTR);
             }
         }
         let _inside = gate::enter()?;
-        let slot = match domains.get_mut(&name) {
-            Some(slot) => slot,
-            None if is_left_over => {
-                pr_err!("{name}: LUO has a session for it without its records\n");
-                return Err(EIO);
-            }
-            None => {
-                domains.insert(node);
-                let slot = domains.get_mut(&name).ok_or(ENOMEM)?;
 
-                slot.domain = Some(fresh);
-                slot
+        if domains.get(name).is_none() {
+            // If it isn't needed it is dropped last, without the lock.
+            match new.take() {
+                Some(new) => drop(domains.insert(new)),
+                None => return Ok(None),
             }
-        };
+        }
+        let slot = domains.get_mut(name).ok_or(EIO)?;
         let domain = slot.domain.clone().ok_or(EIO)?;
 
         // Anew, if a handler was missing.
         domain.claim()?;
         slot.users += 1;
-        Ok(Mounting {
+        Ok(Some(Mounting {
             registry: self,
             domain,
-        })
+        }))
     }
 
-    /// Whether the previous kernel handed over a session of a new domain's name, with files and
-    /// without records that can be read.
-    fn is_left_over(&self, domain: &Domain) -> Result<bool> {
+    /// Whether the previous kernel handed over a session of this name, with files and without
+    /// records that can be read.
+    fn is_left_over(&self, session: &Name) -> Result<bool> {
         let mut found = false;
 
-        liveupdate::for_each_incoming(&mut |session, claimed| {
-            found |= !claimed && domain.has_session(session);
+        liveupdate::for_each_incoming(&mut |name, claimed| {
+            found |= !claimed && name == session.as_c_str();
             Ok(())
         })?;
-        Ok(found
-            && !self
-                .given_up
-                .lock()
-                .iter()
-                .any(|name| domain.has_session(name.as_c_str())))
+        Ok(found && !self.given_up.lock().iter().any(|name| name == session))
     }
 
     /// Discards the session of a domain whose records can't be read.
@@ -260,9 +279,9 @@ impl Registry {
         Ok(())
     }
 
-    /// Finishes the sessions of the domains that were left behind: nobody else knows of them.
-    fn finish_left_behind(&self) {
-        let names = core::mem::take(&mut *self.left_behind.lock());
+    /// Finishes the sessions of the domains that were excluded: nobody else knows of them.
+    fn finish_excluded(&self) {
+        let names = core::mem::take(&mut *self.excluded.lock());
 
         for name in &names {
             let finished = match IncomingSession::claim(name.as_c_str()) {
@@ -294,7 +313,7 @@ impl Registry {
     }
 
     /// Gives up a use of a domain.
-    fn put(&self, domain: &Domain, f: impl FnOnce(&mut Slot)) {
+    fn put(&self, domain: &Domain, f: impl FnOnce(&mut DomainSlot)) {
         if let Some(slot) = self.domains.lock().get_mut(&domain.name) {
             // The name may be another domain's by now, after a `discard`.
             if slot.is_of(domain) {
@@ -326,7 +345,7 @@ impl Registry {
 
             slot.dropping = true;
             drop(domains);
-            self.tell_dropped(&domain);
+            self.log_dropped(&domain);
             if let Err(e) = domain.clear() {
                 pr_err!("{}: could not be dropped: {e:?}\n", domain.name);
             }
@@ -348,7 +367,7 @@ impl Registry {
     }
 
     /// Says in the log that a domain goes with its last mount, if it holds something.
-    fn tell_dropped(&self, domain: &Domain) {
+    fn log_dropped(&self, domain: &Domain) {
         let held = domain.info(false);
         // One is `data/` itself.
         let entries = held.inodes.saturating_sub(1);
@@ -389,9 +408,9 @@ impl Registry {
         let _nowait = NoWait::new();
 
         for (name, slot) in self.domains.lock().iter() {
-            let line = slot.domain.as_ref().map(|domain| domain.info(slot.mounted));
+            let info = slot.domain.as_ref().map(|domain| domain.info(slot.mounted));
 
-            each(name, line)?;
+            each(name, info)?;
         }
         Ok(())
     }
@@ -493,7 +512,7 @@ impl Registry {
                 Err(e) if e == EOPNOTSUPP => {
                     pr_warn!("{name}: LUO has no handler for one of its files\n");
                 }
-                // Who mounts it tries again.
+                // A mount tries again.
                 Err(e) if e == ENOMEM => {}
                 Err(e) => {
                     pr_err!("{name}: its LUO session can't be had: {e:?}\n");
@@ -501,11 +520,11 @@ impl Registry {
                 }
             }
         }
-        self.finish_left_behind();
+        self.finish_excluded();
     }
 }
 
-impl Slot {
+impl DomainSlot {
     fn new(domain: Option<Arc<Domain>>) -> Self {
         Self {
             domain,
@@ -531,7 +550,7 @@ impl Slot {
     }
 }
 
-/// A domain that somebody is about to mount.
+/// A domain that a task is about to mount.
 pub(crate) struct Mounting {
     registry: &'static Registry,
     pub(crate) domain: Arc<Domain>,
