@@ -189,5 +189,5 @@ impl Status {
 }
 
 #[cfg(CONFIG_KEXECFS_KUNIT_TEST)]
-#[path = "state_test.rs"]
+#[path = "state_tests.rs"]
 mod tests;

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Tests of the states.
+//! KUnit tests of the states.
 
-use super::*;
+use kernel::prelude::*;
 
 #[kunit_tests(kexecfs_state)]
-mod states {
-    use super::*;
+mod cases {
+    use super::super::*;
 
     const BASES: [Base; 2] = [Base::Normal, Base::Updated];
     const PHASES: [fn(Base) -> Phase; 5] = [
