@@ -42,6 +42,15 @@ use core::{
 
 pub mod abi;
 
+mod subtree;
+pub use self::subtree::{
+    retrieve_subtree,
+    Subtree, //
+};
+
+#[cfg(CONFIG_RUST_KHO_KUNIT_TEST)]
+mod tests;
+
 /// The greatest size of a folio.
 const FOLIO_SIZE_MAX: usize = PAGE_SIZE << bindings::MAX_PAGE_ORDER;
 
@@ -94,6 +103,20 @@ fn restore_lock() -> Result<&'static Mutex<()>> {
 /// address.
 ///
 /// When it is dropped the memory is neither preserved any more nor allocated.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::kho::{self, PreservedFolio};
+///
+/// if kho::is_enabled() {
+///     let mut folio = PreservedFolio::new(8)?;
+///
+///     folio.copy_from_slice(b"for next");
+///     assert_ne!(folio.phys(), 0);
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Invariants
 ///
@@ -172,6 +195,23 @@ impl Drop for PreservedFolio {
 /// Memory of this kernel that is preserved for the next one: a vmalloc area, found by a descriptor.
 ///
 /// When it is dropped the memory is neither preserved any more nor allocated.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     alloc::VVec,
+///     kho::{self, PreservedVmalloc},
+///     page::PAGE_SIZE,
+/// };
+///
+/// if kho::is_enabled() {
+///     let area = PreservedVmalloc::new(VVec::zeroed(2 * PAGE_SIZE, GFP_KERNEL)?)?;
+///
+///     assert_eq!(area.descriptor().total_pages, 2);
+/// }
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Invariants
 ///
@@ -269,6 +309,19 @@ impl Drop for PreservedVmalloc {
 ///
 /// It is this kernel's own as soon as this object exists. When it is dropped the memory is freed.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::kho::{self, RestoredFolio};
+///
+/// /// The first byte that the previous kernel made known under a name.
+/// fn first_byte(name: &CStr) -> Result<u8> {
+///     let folio: RestoredFolio = kho::retrieve_subtree(name)?;
+///
+///     folio.first().copied().ok_or(EIO)
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// This object owns a reference of `folio`, the only one, and `data` lies in it.
@@ -349,6 +402,16 @@ impl Drop for RestoredFolio {
 /// [`RestoredVmalloc`].
 ///
 /// Nobody can change what is in it.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::kho::Restored;
+///
+/// fn is_empty(memory: &impl Restored) -> bool {
+///     memory.iter().all(|byte| *byte == 0)
+/// }
+/// ```
 pub trait Restored: Deref<Target = [u8]> + private::Sealed {}
 
 impl Restored for RestoredFolio {}
@@ -365,6 +428,17 @@ mod private {
 /// [`PreservedVmalloc`].
 ///
 /// It is mapped again, at another address. When it is dropped the memory is freed.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::kho::{Restored, RestoredVmalloc};
+///
+/// /// The area whose descriptor is at the beginning of `memory`.
+/// fn area(memory: &impl Restored) -> Result<RestoredVmalloc> {
+///     RestoredVmalloc::new(memory, 0)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -412,7 +486,7 @@ impl RestoredVmalloc {
                 return Err(EIO);
             }
 
-            // SAFETY: As above. The function claims each page before it maps any, and fails if one
+            // SAFETY: `abi::Vmalloc` has the layout of `struct kho_vmalloc`. The function claims each page before it maps any, and fails if one
             // is claimed already: there is one owner.
             unsafe { bindings::kho_restore_vmalloc(raw) }
         };
@@ -444,221 +518,5 @@ impl Drop for RestoredVmalloc {
     fn drop(&mut self) {
         // SAFETY: By the type invariants this is a vmalloc area, and nobody uses it any more.
         unsafe { bindings::vfree(self.data.as_ptr().cast()) };
-    }
-}
-
-/// A [`PreservedFolio`] that the next kernel finds by a name.
-///
-/// What it holds can be changed until the very kexec, also after the image was loaded. When it is
-/// dropped the name is gone, and so is the memory.
-///
-/// # Invariants
-///
-/// `kho_add_subtree()` succeeded for the memory of `folio`.
-pub struct Subtree {
-    // Drop order: the memory is freed after `drop()` has removed its name.
-    folio: PreservedFolio,
-}
-
-impl Subtree {
-    /// Makes `folio` known under `name`. May sleep.
-    ///
-    /// # Errors
-    ///
-    /// - [`EEXIST`] if there is such a name.
-    /// - [`ENOMEM`] if there is no room for another name.
-    pub fn add(name: &'static CStr, mut folio: PreservedFolio) -> Result<Self> {
-        // SAFETY: KHO is in use, or there would be no `PreservedFolio`. The name is copied; that it
-        // is static is for C's debugfs entries. The memory is valid for its length, until `drop()`
-        // takes it back.
-        to_result(unsafe {
-            bindings::kho_add_subtree(
-                name.as_char_ptr(),
-                folio.as_mut_ptr().cast(),
-                folio.len(), //
-            )
-        })?;
-
-        // INVARIANT: The call succeeded.
-        Ok(Self { folio })
-    }
-}
-
-impl Deref for Subtree {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        &self.folio
-    }
-}
-
-impl DerefMut for Subtree {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.folio
-    }
-}
-
-impl Drop for Subtree {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants this is memory that was added.
-        unsafe { bindings::kho_remove_subtree(self.folio.as_mut_ptr().cast()) };
-    }
-}
-
-/// Takes over what the previous kernel made known under `name`, see [`Subtree`].
-///
-/// This can be done once: then the memory has an owner, and another call gives [`EIO`]. debugfs
-/// shows it no longer (`kho_forget_subtree()`).
-///
-/// May sleep.
-///
-/// # Errors
-///
-/// - [`ENOENT`] if there is no such name, or no kernel that handed anything over.
-/// - [`EINVAL`] if KHO's own entry for the name is broken.
-/// - [`EIO`] if there is no preserved folio where the entry points, or not one of that size.
-/// - [`ENOMEM`] if there is not enough memory.
-pub fn retrieve_subtree(name: &CStr) -> Result<RestoredFolio> {
-    let mut phys = 0;
-    let mut size = 0;
-
-    // SAFETY: The name is valid during the call, and the other two can be written to.
-    to_result(unsafe {
-        bindings::kho_retrieve_subtree(name.as_char_ptr(), &raw mut phys, &raw mut size)
-    })?;
-
-    let folio = RestoredFolio::from_phys(phys, size)?;
-
-    // SAFETY: The function accepts all numbers; this one is the address that it is shown under.
-    unsafe { bindings::kho_forget_subtree(phys) };
-    Ok(folio)
-}
-
-#[cfg(CONFIG_RUST_KHO_KUNIT_TEST)]
-#[macros::kunit_tests(rust_kernel_kho)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn order_is_that_of_the_smallest_folio() {
-        assert_eq!(order_of(0), None);
-        assert_eq!(order_of(1), Some(0));
-        assert_eq!(order_of(PAGE_SIZE), Some(0));
-        assert_eq!(order_of(PAGE_SIZE + 1), Some(1));
-        assert_eq!(order_of(3 * PAGE_SIZE), Some(2));
-        assert_eq!(order_of(FOLIO_SIZE_MAX), Some(bindings::MAX_PAGE_ORDER));
-        assert_eq!(order_of(FOLIO_SIZE_MAX + 1), None);
-        assert_eq!(order_of(usize::MAX), None);
-    }
-
-    #[test]
-    fn folio_that_nobody_handed_over_is_eio() {
-        // Unaligned, not RAM, beyond all RAM, and nothing of a size that folios have.
-        for phys in [0, 1, 0xb8000, 1 << 45, u64::MAX, u64::MAX << 12] {
-            assert_eq!(RestoredFolio::from_phys(phys, PAGE_SIZE).err(), Some(EIO));
-            assert_eq!(RestoredFolio::from_phys(phys, 0).err(), Some(EIO));
-            assert_eq!(RestoredFolio::from_phys(phys, usize::MAX).err(), Some(EIO));
-        }
-    }
-
-    #[test]
-    fn memory_of_this_kernel_is_not_restored() -> Result {
-        if !is_enabled() {
-            return Ok(());
-        }
-
-        let folio = PreservedFolio::new(PAGE_SIZE)?;
-        assert_eq!(
-            RestoredFolio::from_phys(folio.phys(), PAGE_SIZE).err(),
-            Some(EIO)
-        );
-
-        let area = PreservedVmalloc::new(VVec::zeroed(2 * PAGE_SIZE, GFP_KERNEL)?)?;
-        assert_eq!(
-            RestoredVmalloc::restore(&area.descriptor()).err(),
-            Some(EIO)
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn area_that_nobody_handed_over_is_eio() {
-        for first in [0, 1, 0xb8000, 1 << 45, u64::MAX] {
-            for (total_pages, order, flags) in [(0, 0, 0), (1, 0, 1), (u32::MAX, u16::MAX, 1)] {
-                let descriptor = abi::Vmalloc {
-                    first,
-                    total_pages,
-                    flags,
-                    order,
-                };
-                assert_eq!(RestoredVmalloc::restore(&descriptor).err(), Some(EIO));
-            }
-        }
-    }
-
-    #[test]
-    fn folio_is_zero_and_of_its_size() -> Result {
-        if !is_enabled() {
-            assert_eq!(PreservedFolio::new(1).err(), Some(EOPNOTSUPP));
-            return Ok(());
-        }
-
-        let mut folio = PreservedFolio::new(PAGE_SIZE + 1)?;
-        assert_eq!(folio.len(), PAGE_SIZE + 1);
-        assert!(folio.iter().all(|byte| *byte == 0));
-        assert_eq!(folio.phys() % (2 * PAGE_SIZE as u64), 0);
-        folio.fill(0xa5);
-
-        assert_eq!(PreservedFolio::new(0).err(), Some(EINVAL));
-        assert_eq!(PreservedFolio::new(FOLIO_SIZE_MAX + 1).err(), Some(E2BIG));
-        Ok(())
-    }
-
-    #[test]
-    fn only_whole_pages_are_preserved() -> Result {
-        if !is_enabled() {
-            return Ok(());
-        }
-
-        let area = PreservedVmalloc::new(VVec::zeroed(3 * PAGE_SIZE, GFP_KERNEL)?)?;
-        assert_eq!(area.len(), 3 * PAGE_SIZE);
-        assert_eq!(area.descriptor().total_pages, 3);
-        assert_eq!(area.descriptor().order, 0);
-
-        assert_eq!(PreservedVmalloc::new(VVec::new()).err(), Some(EINVAL));
-
-        let part = VVec::zeroed(PAGE_SIZE - 1, GFP_KERNEL)?;
-        assert_eq!(PreservedVmalloc::new(part).err(), Some(EINVAL));
-
-        // There is room for another page, of which nobody knows what is in it.
-        let mut room = VVec::with_capacity(2 * PAGE_SIZE, GFP_KERNEL)?;
-        room.extend_with(PAGE_SIZE, 0, GFP_KERNEL)?;
-        assert_eq!(PreservedVmalloc::new(room).err(), Some(EINVAL));
-        Ok(())
-    }
-
-    #[test]
-    fn subtree_name_is_taken_until_it_is_dropped() -> Result {
-        const NAME: &CStr = c"rust-kunit";
-
-        if !is_enabled() {
-            return Ok(());
-        }
-
-        let subtree = Subtree::add(NAME, PreservedFolio::new(8)?)?;
-        assert_eq!(subtree.len(), 8);
-        assert_eq!(
-            Subtree::add(NAME, PreservedFolio::new(8)?).err(),
-            Some(EEXIST)
-        );
-        drop(subtree);
-        Subtree::add(NAME, PreservedFolio::new(8)?)?;
-
-        // What this kernel adds is for the next one.
-        assert_eq!(retrieve_subtree(NAME).err(), Some(ENOENT));
-        Ok(())
     }
 }
