@@ -7,6 +7,14 @@
 /// The SHA-256 digest of `data` (`sha256()` in `lib/crypto/sha256.c`).
 ///
 /// Can be called from any context.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::crypto::sha256;
+///
+/// assert_eq!(sha256(b"")[..4], [0xe3, 0xb0, 0xc4, 0x42]);
+/// ```
 #[cfg(CONFIG_CRYPTO_LIB_SHA256)]
 pub fn sha256(data: &[u8]) -> [u8; 32] {
     let mut digest = [0; crate::bindings::SHA256_DIGEST_SIZE as usize];

@@ -21,6 +21,19 @@ use crate::{
 /// It nests. If two are not dropped in the reverse order, the effect ends with the first that was
 /// made.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::memalloc::MayFail;
+///
+/// let mayfail = MayFail::new();
+/// let buf = KVVec::<u8>::with_capacity(1 << 16, GFP_KERNEL)?;
+///
+/// drop(mayfail);
+/// assert!(buf.is_empty());
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// `flags` is what `memalloc_mayfail_save()` has returned to the thread that made this.

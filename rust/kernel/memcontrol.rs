@@ -20,6 +20,19 @@ use crate::{
 ///
 /// For who holds what others outside of the cgroup wait for. It nests, in any order.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::memcontrol::NoWait;
+///
+/// let nowait = NoWait::new();
+/// let number = KBox::new(1, GFP_KERNEL_ACCOUNT)?;
+///
+/// drop(nowait);
+/// assert_eq!(*number, 1);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// The thread that made it has called `mem_cgroup_enter_nowait()` once for it.

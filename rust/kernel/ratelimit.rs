@@ -12,6 +12,17 @@ use crate::{
 
 /// A `struct ratelimit_state`: a few events are let through in each interval.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::ratelimit::Ratelimit;
+///
+/// let limit = KBox::pin_init(Ratelimit::new(), GFP_KERNEL)?;
+///
+/// assert!(limit.ratelimit(c"example"));
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// The state is initialised.

@@ -110,6 +110,21 @@ impl LockdepMap {
 
 /// A [`LockdepMap`] that is held, until this is dropped.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::sync::{
+///     static_lock_class,
+///     LockdepMap, //
+/// };
+///
+/// let map = KBox::pin_init(LockdepMap::new(c"example", static_lock_class!()), GFP_KERNEL)?;
+/// let running = map.acquire();
+///
+/// drop(running);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// The thread that made it has acquired the map.
