@@ -112,7 +112,7 @@ impl FileSystem for KexecFsCtl {
         let mut root = NewInode::new(sb, Mode::dir(0o700), sb.info().into())?;
 
         root.set_nlink(2);
-        root.set_inode_ops(InodeOps::dir::<Fixed>());
+        root.set_inode_ops(InodeOps::dir::<Fixed>())?;
         root.set_file_ops(FileOps::simple_dir())?;
         let root = sb.make_root(root)?;
 
@@ -154,7 +154,7 @@ fn make_file(
 ) -> Result {
     let mut inode = NewInode::new(sb, Mode::reg(permissions), sb.info().into())?;
 
-    inode.set_inode_ops(InodeOps::file::<Fixed>());
+    inode.set_inode_ops(InodeOps::file::<Fixed>())?;
     inode.set_file_ops(ops)?;
     root.start_creating(name)?.make_persistent(inode)?;
     Ok(())

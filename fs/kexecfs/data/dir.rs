@@ -18,14 +18,14 @@ use crate::{
         counted::Counted,
         item::{
             item,
+            offset_ctx,
             DataInode,
             DataKind, //
         },
         regular::set_regular,
         special::{
             set_special,
-            set_symlink,
-            Special, //
+            set_symlink, //
         }, //
     },
     domain::Domain,
@@ -37,6 +37,7 @@ use kernel::{
         acl::SetAcl,
         fileattr::FileKattr,
         DevT,
+        FileOps,
         GetAttr,
         Inode,
         InodeOperations,
@@ -44,6 +45,8 @@ use kernel::{
         Link,
         LockedInode,
         NewEntry,
+        NewInode,
+        OffsetCtx,
         Rename,
         SetAttr,
         TmpFile,
@@ -53,12 +56,24 @@ use kernel::{
     sync::Arc, //
 };
 
+/// Makes a new inode an empty directory.
+pub(super) fn set_directory(inode: &mut NewInode<'_, KexecFs>) -> Result {
+    inode.set_nlink(2);
+    inode.set_size(2 * OffsetCtx::BOGO_DIRENT_SIZE);
+    inode.set_inode_ops(InodeOps::dir::<Directory>())?;
+    inode.set_file_ops(FileOps::simple_offset_dir())
+}
+
 /// A directory.
-pub(super) struct Directory;
+struct Directory;
 
 #[vtable]
 impl InodeOperations for Directory {
     type FileSystem = KexecFs;
+
+    fn get_offset_ctx(dir: &Inode<KexecFs>) -> Result<&OffsetCtx> {
+        offset_ctx(dir)
+    }
 
     fn create(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
@@ -75,11 +90,11 @@ impl InodeOperations for Directory {
     fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.enter_changes()?;
-        let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Directory)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::directory()?)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         take_acls(&inode)?;
-        inode.set_offset_dir::<Directory>()?;
+        set_directory(&mut inode)?;
         entry.make_persistent(inode)
     }
 
@@ -152,19 +167,10 @@ impl InodeOperations for Directory {
             }
             _ => None,
         };
-        let whiteout = if rename.whiteout() {
-            let data = DataInode::node(domain.clone(), DataKind::Other)?;
-            let mut whiteout = rename.new_whiteout(data)?;
 
-            attr::init(&mut whiteout, Some(rename.old_dir()))?;
-            take_acls(&whiteout)?;
-            whiteout.set_inode_ops(InodeOps::file::<Special>());
-            Some(whiteout)
-        } else {
-            None
-        };
-
-        rename.simple_offset_rename(whiteout)?;
+        // A whiteout is made by `mknod`, which enters the gate once more: if that has been shut
+        // meanwhile, nothing has changed.
+        rename.simple_offset_rename2()?;
         if let Some(target) = target {
             target.give_link();
         }

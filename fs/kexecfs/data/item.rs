@@ -20,6 +20,7 @@ use kernel::{
             SimpleXattrs, //
         },
         Inode,
+        OffsetCtx,
         Times,
         Timespec, //
     },
@@ -51,13 +52,27 @@ pub(crate) const DATA: &CStr = c"data";
 
 /// The kinds of inodes in `data/`.
 pub(crate) enum DataKind {
-    Directory,
+    /// A directory, with the positions of its entries.
+    Directory(Pin<KBox<OffsetCtx>>),
     File(Arc<Content>),
     Link {
         _counted: Counted,
     },
     /// A pipe, a socket or a device node.
     Other,
+}
+
+impl DataKind {
+    /// An empty directory.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn directory() -> Result<Self> {
+        let offsets = KBox::pin_init(OffsetCtx::new(), GFP_KERNEL_ACCOUNT)?;
+
+        Ok(Self::Directory(offsets))
+    }
 }
 
 /// The attributes of an inode.
@@ -196,6 +211,14 @@ impl Drop for DataInode {
 pub(crate) fn item(inode: &Inode<KexecFs>) -> Result<&DataInode> {
     match inode.data() {
         Node::Data(item) => Ok(item),
+        _ => Err(EIO),
+    }
+}
+
+/// The positions of the entries of a directory of `data/`.
+pub(super) fn offset_ctx(inode: &Inode<KexecFs>) -> Result<&OffsetCtx> {
+    match &item(inode)?.kind {
+        DataKind::Directory(offsets) => Ok(offsets),
         _ => Err(EIO),
     }
 }

@@ -33,24 +33,33 @@ use kernel::{
         BackingFile,
         FileOperations,
         FileOps,
+        FreeArea,
         GetAttr,
         Inode,
         InodeOperations,
         InodeOps,
         Kiocb,
+        Lease,
         LockedInode,
         NewInode,
+        NewMapping,
         Path,
+        Seek,
         SetAttr,
-        SpliceWrite, //
+        SpliceRead,
+        SpliceWrite,
+        UnmappedArea, //
     },
     iov::{
         IovIterDest,
         IovIterSource, //
     },
     prelude::*,
-    sync::{atomic::Full, barrier::smp_mb, Arc},
-    types::ForeignOwnable, //
+    sync::{
+        atomic::Full,
+        barrier::smp_mb,
+        Arc, //
+    }, //
 };
 
 /// An open regular file.
@@ -58,6 +67,18 @@ pub(crate) struct OpenRegular {
     backing: BackingFile,
     inner: Path,
     content: Arc<Content>,
+}
+
+impl OpenRegular {
+    /// The file that has the bytes.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if the domain is gone.
+    fn backing(&self) -> Result<&BackingFile> {
+        self.content.alive()?;
+        Ok(&self.backing)
+    }
 }
 
 /// The operations of an open regular file.
@@ -85,9 +106,34 @@ impl FileOperations for RegularFile {
         Ok(KBox::new(open, GFP_KERNEL_ACCOUNT)?)
     }
 
-    fn backing<'a>(open: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
-        open.content.alive()?;
-        Ok(&open.backing)
+    fn can_odirect(open: &OpenRegular) -> bool {
+        open.backing.can_odirect()
+    }
+
+    fn llseek(open: &OpenRegular, seek: Seek<'_, KexecFs>) -> Result<Offset> {
+        if seek.is_data_or_hole() {
+            open.content.alive()?;
+        }
+        open.backing.llseek(seek)
+    }
+
+    fn splice_read(open: &OpenRegular, splice: &mut SpliceRead<'_, KexecFs>) -> Result<usize> {
+        open.backing()?.splice_read(splice)
+    }
+
+    fn mmap(open: &OpenRegular, mapping: NewMapping<'_, KexecFs>) -> Result {
+        open.backing()?.mmap(mapping)
+    }
+
+    fn get_unmapped_area<'a>(
+        open: &OpenRegular,
+        area: UnmappedArea<'a, KexecFs>,
+    ) -> Result<FreeArea<'a>> {
+        open.backing()?.get_unmapped_area(area)
+    }
+
+    fn setlease(_open: &OpenRegular, lease: Lease<'_>) -> Result {
+        lease.generic_setlease()
     }
 
     fn read_iter(
@@ -95,8 +141,7 @@ impl FileOperations for RegularFile {
         kiocb: &mut Kiocb<'_, Self::Data>,
         to: &mut IovIterDest<'_>,
     ) -> Result<usize> {
-        kiocb.file().content.alive()?;
-        kiocb.file().backing.read_iter(to, kiocb)
+        kiocb.file().backing()?.read_iter(to, kiocb)
     }
 
     fn write_iter(
@@ -263,7 +308,7 @@ fn bytes_in(inner: &Path) -> Offset {
 
 /// Makes a new inode a regular file.
 pub(super) fn set_regular(inode: &mut NewInode<'_, KexecFs>) -> Result {
-    inode.set_inode_ops(InodeOps::file::<Regular>());
+    inode.set_inode_ops(InodeOps::file::<Regular>())?;
     inode.set_file_ops(FileOps::new::<RegularFile>())
 }
 

@@ -8,7 +8,7 @@ use crate::{
         attr,
         content::Content,
         counted::Counted,
-        dir::Directory,
+        dir::set_directory,
         item::{
             item,
             DataInode,
@@ -63,12 +63,12 @@ pub(crate) fn make_data(
 }
 
 fn make_empty(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, options: &Options) -> Result {
-    let data = DataInode::node(sb.info().into(), DataKind::Directory)?;
+    let data = DataInode::node(sb.info().into(), DataKind::directory()?)?;
     let mut inode = NewInode::new(sb, Mode::dir(options.mode), data)?;
 
     attr::init(&mut inode, None)?;
     inode.set_owner(options.uid, options.gid);
-    inode.set_offset_dir::<Directory>()?;
+    set_directory(&mut inode)?;
     root.start_creating(DATA)?.make_persistent(inode)?;
     Ok(())
 }
@@ -181,7 +181,7 @@ fn restore_inode<'a>(
     let domain: Arc<Domain> = sb.info().into();
     let recorded: &IncomingInode = tree.inode(number).ok_or(EIO)?;
     let kind = match recorded.kind {
-        IncomingKind::Directory => DataKind::Directory,
+        IncomingKind::Directory => DataKind::directory()?,
         IncomingKind::Packed(contents) => {
             DataKind::File(Content::packed(domain.clone(), tree.contents(contents)?)?)
         }
@@ -199,7 +199,7 @@ fn restore_inode<'a>(
     inode.set_owner(recorded.uid, recorded.gid);
     inode.set_times(recorded.times);
     match recorded.kind {
-        IncomingKind::Directory => inode.set_offset_dir::<Directory>()?,
+        IncomingKind::Directory => set_directory(&mut inode)?,
         IncomingKind::Packed(_) | IncomingKind::Token(_) => {
             inode.set_size(recorded.size.try_into()?);
             inode.set_bytes(bytes_of(recorded.size, 0).try_into()?);

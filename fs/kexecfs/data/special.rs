@@ -31,12 +31,12 @@ pub(super) fn set_symlink(inode: &mut NewInode<'_, KexecFs>, target: &CStr) -> R
 
 /// Makes a new inode a pipe, a socket or a device node, by its mode.
 pub(super) fn set_special(inode: &mut NewInode<'_, KexecFs>, rdev: DevT) -> Result {
-    inode.set_inode_ops(InodeOps::file::<Special>());
+    inode.set_inode_ops(InodeOps::file::<Special>())?;
     inode.init_special(rdev)
 }
 
 /// A symbolic link, a pipe, a socket or a device node.
-pub(super) struct Special;
+struct Special;
 
 #[vtable]
 impl InodeOperations for Special {

@@ -69,7 +69,7 @@ pub(crate) fn make_tree(
 
         inode.set_handle(ino, generation);
         inode.set_owner(options.uid, options.gid);
-        inode.set_inode_ops(InodeOps::file::<ControlFile>());
+        inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
         inode.set_file_ops(ops)?;
         root.start_creating(name)?.make_persistent(inode)?;
         Ok(())
@@ -96,7 +96,7 @@ pub(crate) fn make_tree(
     inode.set_handle(ino::FD_RESTORE, generation);
     inode.set_owner(options.uid, options.gid);
     inode.set_nlink(2);
-    inode.set_inode_ops(InodeOps::dir::<RestoreDir>());
+    inode.set_inode_ops(InodeOps::dir::<RestoreDir>())?;
     inode.set_file_ops(FileOps::simple_dir())?;
     let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode)?;
 
@@ -106,7 +106,7 @@ pub(crate) fn make_tree(
 
         inode.set_ino(domain.identity.new_ino()?);
         inode.set_owner(options.uid, options.gid);
-        inode.set_inode_ops(InodeOps::file::<ControlFile>());
+        inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
         inode.set_file_ops(FileOps::new::<FdRestore>())?;
         fd_restore
             .start_creating(entry.name.as_c_str())?
@@ -127,7 +127,7 @@ pub(crate) fn new_root<'a>(
     root.set_owner(options.uid, options.gid);
     // Its name, its "." and the ".." of fd_restore and data.
     root.set_nlink(4);
-    root.set_inode_ops(InodeOps::dir::<RootDir>());
+    root.set_inode_ops(InodeOps::dir::<RootDir>())?;
     root.set_file_ops(FileOps::simple_dir())?;
     Ok(root)
 }

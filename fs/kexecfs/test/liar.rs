@@ -6,14 +6,16 @@
 //! superblock that it is to tear down, and asks for what can't be. All of that is safe code: it
 //! must harm nobody but itself.
 //!
-//! A file that is called "queued" says of each read that it isn't over yet. One that is called
-//! "first" is, for all who open it meanwhile, what its first reader has opened.
+//! A file that is called "queued" says of each read that it isn't over yet, that it is mapped, and
+//! that a byte was spliced. One that is called "first" is, for all that open it meanwhile, the file
+//! that its first reader has opened; it splices more than it was asked for, and says so.
 
 use kernel::{
     fs::{
         file::{
             fmode,
-            LocalFile, //
+            LocalFile,
+            Offset, //
         },
         param,
         sb::FilledSuperBlock,
@@ -24,6 +26,7 @@ use kernel::{
         FileOps,
         FileSystem,
         FileSystemType,
+        FreeArea,
         FsContext,
         Inode,
         InodeOperations,
@@ -34,13 +37,18 @@ use kernel::{
         Mode,
         NewEntry,
         NewInode,
+        NewMapping,
         NewSuperBlock,
         NewTree,
+        OffsetCtx,
         Path,
         Registration,
         Rename,
+        Seek,
+        SpliceRead,
         SuperBlock,
         Unlink, //
+        UnmappedArea,
     },
     iov::IovIterDest,
     new_mutex,
@@ -49,8 +57,7 @@ use kernel::{
         Arc,
         Mutex,
         SetOnce, //
-    },
-    types::ForeignOwnable, //
+    }, //
 };
 
 /// The type of file system.
@@ -73,7 +80,7 @@ struct Liar;
 impl FileSystem for Liar {
     type Context = ();
     type Info = KBox<u64>;
-    type InodeData = Arc<FirstSlot>;
+    type InodeData = KBox<Shared>;
 
     const NAME: &'static CStr = c"kexecfs_liar";
     const FLAGS: i32 = 0;
@@ -108,8 +115,28 @@ impl FileSystem for Liar {
         let mut root = new(sb, Mode::dir(0o755))?;
 
         refused(root.set_symlink::<Dir>(c"no link"), EINVAL)?;
-        root.set_offset_dir::<Dir>()?;
-        root.set_inode_ops(InodeOps::file::<Dir>());
+        refused(root.set_file_ops(FileOps::simple_offset_dir()), EINVAL)?;
+        Dir::set(&mut root)?;
+        refused(root.set_inode_ops(InodeOps::file::<Dir>()), EEXIST)?;
+        refused(root.set_inode_ops(InodeOps::dir::<Dir>()), EEXIST)?;
+
+        // One inode's map can't be that of another, nor of the next one that lies where it was.
+        let slot = FirstSlot::new()?;
+
+        for mode in [Mode::reg(0o644), Mode::lnk()] {
+            let mut file = NewInode::new(sb, mode, Shared::new(slot.clone())?)?;
+
+            refused(file.set_inode_ops(InodeOps::dir::<Dir>()), ENOTDIR)?;
+        }
+        let dir = || NewInode::new(sb, Mode::dir(0o755), Shared::new(slot.clone())?);
+
+        Dir::set(&mut dir()?)?;
+        for _ in 0..2 {
+            let mut dir = dir()?;
+
+            refused(dir.set_inode_ops(InodeOps::dir::<Dir>()), EBUSY)?;
+            refused(dir.set_file_ops(FileOps::simple_offset_dir()), EINVAL)?;
+        }
 
         let root: &Dentry<Self> = sb.make_root(root)?;
 
@@ -139,7 +166,7 @@ impl FileSystem for Liar {
 }
 
 fn new(sb: &SuperBlock<Liar>, mode: Mode) -> Result<NewInode<'_, Liar>> {
-    NewInode::new(sb, mode, FirstSlot::new()?)
+    NewInode::new(sb, mode, Shared::new(FirstSlot::new()?)?)
 }
 
 /// # Errors
@@ -156,14 +183,20 @@ fn refused<T>(result: Result<T>, error: Error) -> Result {
 struct Dir;
 
 impl Dir {
+    fn set(inode: &mut NewInode<'_, Liar>) -> Result {
+        inode.set_nlink(2);
+        inode.set_inode_ops(InodeOps::dir::<Self>())?;
+        inode.set_file_ops(FileOps::simple_offset_dir())
+    }
+
     fn make(entry: NewEntry<'_, Liar>) -> Result {
         if entry.name().starts_with(b"not") {
             return Ok(());
         }
-        let mut inode = entry.new_inode(FirstSlot::new()?)?;
+        let mut inode = entry.new_inode(Shared::new(FirstSlot::new()?)?)?;
 
         if inode.mode().is_dir() {
-            inode.set_offset_dir::<Dir>()?;
+            Self::set(&mut inode)?;
         } else {
             inode.set_file_ops(match entry.name() {
                 b"queued" => FileOps::new::<Queued>(),
@@ -185,6 +218,15 @@ impl Dir {
 #[vtable]
 impl InodeOperations for Dir {
     type FileSystem = Liar;
+
+    fn get_offset_ctx(dir: &Inode<Liar>) -> Result<&OffsetCtx> {
+        Ok(&dir.data().0.offsets)
+    }
+
+    fn mknod(entry: NewEntry<'_, Liar>, _rdev: DevT) -> Result {
+        // Also where a whiteout is wanted.
+        Self::make(entry)
+    }
 
     fn create(entry: NewEntry<'_, Liar>) -> Result {
         Self::make(entry)
@@ -225,7 +267,7 @@ impl InodeOperations for Dir {
         if inode.mode().is_dir() {
             return Ok(());
         }
-        rename.simple_offset_rename(None)?;
+        rename.simple_offset_rename2()?;
         Err(EPERM)
     }
 }
@@ -242,6 +284,14 @@ impl FileOperations for Queued {
         Ok(KBox::new((), GFP_KERNEL_ACCOUNT)?)
     }
 
+    fn splice_read(_data: &(), _splice: &mut SpliceRead<'_, Liar>) -> Result<usize> {
+        Ok(1)
+    }
+
+    fn mmap(_data: &(), _mapping: NewMapping<'_, Liar>) -> Result {
+        Ok(())
+    }
+
     fn read_iter(
         _inode: &Inode<Liar>,
         _kiocb: &mut Kiocb<'_, KBox<()>>,
@@ -251,11 +301,23 @@ impl FileOperations for Queued {
     }
 }
 
-/// What belongs to an inode: what the first reader of "first" has opened.
+/// What belongs to an inode, and perhaps to another.
+struct Shared(Arc<FirstSlot>);
+
+impl Shared {
+    fn new(slot: Arc<FirstSlot>) -> Result<KBox<Self>> {
+        Ok(KBox::new(Self(slot), GFP_KERNEL_ACCOUNT)?)
+    }
+}
+
+/// What belongs to one or more inodes: the file that the first reader of "first" has opened, and the map of
+/// a directory.
 #[pin_data]
 struct FirstSlot {
     #[pin]
     first: Mutex<Option<Arc<BackingFile>>>,
+    #[pin]
+    offsets: OffsetCtx,
 }
 
 impl FirstSlot {
@@ -263,6 +325,7 @@ impl FirstSlot {
         Arc::pin_init(
             pin_init!(Self {
                 first <- new_mutex!(None, "liar::first"),
+                offsets <- OffsetCtx::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -292,7 +355,7 @@ impl FileOperations for First {
     type Data = KBox<OpenFirst>;
 
     fn open(inode: &Inode<Liar>, file: &LocalFile) -> Result<Self::Data> {
-        let slot: Arc<FirstSlot> = inode.data().into();
+        let slot = inode.data().0.clone();
         let mut first = slot.first.lock();
         let backing = match first.as_ref() {
             Some(first) => first.clone(),
@@ -310,8 +373,31 @@ impl FileOperations for First {
         Ok(KBox::new(OpenFirst { slot, backing }, GFP_KERNEL_ACCOUNT)?)
     }
 
-    fn backing<'a>(open: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
-        Ok(&open.backing)
+    fn can_odirect(_open: &OpenFirst) -> bool {
+        true
+    }
+
+    fn llseek(open: &OpenFirst, seek: Seek<'_, Liar>) -> Result<Offset> {
+        open.backing.llseek(seek)
+    }
+
+    fn splice_read(open: &OpenFirst, splice: &mut SpliceRead<'_, Liar>) -> Result<usize> {
+        let _ = open.backing.splice_read(splice);
+        let _ = open.backing.splice_read(splice);
+
+        Ok(usize::MAX)
+    }
+
+    fn mmap(open: &OpenFirst, mapping: NewMapping<'_, Liar>) -> Result {
+        open.backing.mmap(mapping)?;
+        Err(EPERM)
+    }
+
+    fn get_unmapped_area<'a>(
+        open: &OpenFirst,
+        area: UnmappedArea<'a, Liar>,
+    ) -> Result<FreeArea<'a>> {
+        open.backing.get_unmapped_area(area)
     }
 
     fn read_iter(

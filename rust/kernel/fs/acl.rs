@@ -11,6 +11,7 @@
 use super::{
     FileSystem,
     Inode,
+    InodeOperations,
     LockedInode,
     Mode, //
 };
@@ -18,6 +19,7 @@ use crate::{
     bindings,
     error::{
         from_err_ptr,
+        from_result,
         to_result, //
     },
     prelude::*, //
@@ -25,6 +27,17 @@ use crate::{
 use core::ptr::NonNull;
 
 /// Which of the ACLs of an inode.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::acl::AclType;
+///
+/// let name = AclType::Access.name();
+///
+/// assert!(AclType::from_name(name.to_bytes()) == Some(AclType::Access));
+/// assert!(AclType::from_name(b"user.name").is_none());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum AclType {
     /// That which says what the inode may be used for (`ACL_TYPE_ACCESS`).
@@ -62,6 +75,22 @@ impl AclType {
 }
 
 /// A reference to an ACL: a `struct posix_acl`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{
+///     acl::{Acl, AclType},
+///     FileSystem, Inode,
+/// };
+///
+/// /// Gives an inode the access ACL of another one.
+/// fn copy<T: FileSystem>(from: &Inode<T>, to: &Inode<T>) -> Result {
+///     let acl: Acl = from.cached_acl(AclType::Access).ok_or(ENODATA)?;
+///
+///     to.lock().set_cached_acl(AclType::Access, &acl)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -110,7 +139,7 @@ impl Acl {
     /// `ENOMEM`.
     pub fn to_xattr(&self) -> Result<KVec<u8>> {
         let mut size = 0;
-        // SAFETY: By the type invariants; `size` is ours.
+        // SAFETY: By the type invariants the ACL is valid; `size` is ours.
         let value = unsafe { bindings::posix_acl_to_init_xattr(self.0.as_ptr(), &raw mut size) };
 
         if value.is_null() {
@@ -123,14 +152,14 @@ impl Acl {
 
     /// How much memory it takes, in bytes.
     pub fn size(&self) -> usize {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the ACL is valid.
         unsafe { bindings::posix_acl_size(self.0.as_ptr()) }
     }
 
     /// Whether it says more than `mode` does, and nothing else (`posix_acl_equiv_mode()`), as the
     /// access ACL of each inode that has one.
     pub fn extends(&self, mode: Mode) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the ACL is valid.
         unsafe { bindings::posix_acl_extends(self.0.as_ptr(), mode.into_raw()) }
     }
 
@@ -141,7 +170,7 @@ impl Acl {
     /// `ENOMEM`, `EIO` if it is no access ACL.
     pub(super) fn after_chmod(self, mode: Mode) -> Result<Self> {
         let acl = core::mem::ManuallyDrop::new(self).0.as_ptr();
-        // SAFETY: By the type invariants; the reference is handed over.
+        // SAFETY: By the type invariants the ACL is valid, and the reference ours, which is handed over.
         let acl = unsafe { bindings::posix_acl_after_chmod(acl, mode.into_raw()) };
 
         // INVARIANT: It is a copy, the reference to which is ours.
@@ -188,20 +217,33 @@ impl<T: FileSystem> LockedInode<'_, T> {
 
 /// A change of an ACL, in [`InodeOperations::set_acl`](super::InodeOperations::set_acl).
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{acl::SetAcl, FileSystem};
+///
+/// fn set_acl<T: FileSystem>(change: SetAcl<'_, T>) -> Result {
+///     if change.size() > 4096 {
+///         return Err(ENOSPC);
+///     }
+///     change.simple_set_acl()
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// `dentry` has the inode `inode`, which is locked; `idmap` is valid, `acl` null or valid; `which`
 /// is an `ACL_TYPE_*`.
 pub struct SetAcl<'a, T: FileSystem> {
-    pub(super) idmap: *mut bindings::mnt_idmap,
-    pub(super) dentry: *mut bindings::dentry,
-    pub(super) inode: &'a Inode<T>,
-    pub(super) acl: *mut bindings::posix_acl,
-    pub(super) which: c_int,
+    idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    inode: &'a Inode<T>,
+    acl: *mut bindings::posix_acl,
+    which: c_int,
 }
 
 impl<'a, T: FileSystem> SetAcl<'a, T> {
-    /// Whose ACL is changed.
+    /// The inode whose ACL is changed.
     #[inline]
     pub fn inode(&self) -> &'a Inode<T> {
         self.inode
@@ -212,7 +254,7 @@ impl<'a, T: FileSystem> SetAcl<'a, T> {
         if self.acl.is_null() {
             return 0;
         }
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the ACL, which isn't null, is valid.
         unsafe { bindings::posix_acl_size(self.acl) }
     }
 
@@ -223,7 +265,38 @@ impl<'a, T: FileSystem> SetAcl<'a, T> {
     ///
     /// `EINVAL` if the ACL is illegal.
     pub fn simple_set_acl(self) -> Result {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the map and the dentry are valid, the ACL is null or valid,
+        // and the inode is locked.
         to_result(unsafe { bindings::inode_set_acl(self.idmap, self.dentry, self.acl, self.which) })
     }
+}
+
+/// `->set_acl()`.
+///
+/// # Safety
+///
+/// `dentry` must be positive and of this file system, and its inode locked; `idmap` be valid, and
+/// `acl` null or valid.
+pub(super) unsafe extern "C" fn set_acl<O: InodeOperations>(
+    idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    acl: *mut bindings::posix_acl,
+    which: c_int,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The VFS holds a reference to the dentry.
+        let inode = unsafe { bindings::d_inode(dentry) };
+        // INVARIANT: These are the arguments of `->set_acl()`.
+        let change = SetAcl {
+            idmap,
+            dentry,
+            // SAFETY: The dentry is positive, and holds its inode.
+            inode: unsafe { Inode::from_raw(inode) },
+            acl,
+            which,
+        };
+
+        O::set_acl(change)?;
+        Ok(0)
+    })
 }

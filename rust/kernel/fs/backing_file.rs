@@ -13,7 +13,15 @@ use super::{
         LocalFile,
         Offset, //
     },
-    FileOperations,
+    file_ops::{
+        position,
+        FreeArea,
+        NewMapping,
+        Seek,
+        SpliceRead,
+        SpliceWrite,
+        UnmappedArea, //
+    },
     FileSystem,
     Kiocb,
     LockedInode,
@@ -32,16 +40,35 @@ use crate::{
     prelude::*,
     sync::aref::ARef, //
 };
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 /// An open file that a user's open file reads and writes.
 ///
 /// Its superblock is a lower one than that of the user's file, by `s_stack_depth`: so a chain of
 /// backing files ends, and with it the stack that a call takes. Each call checks it, as it may be
 /// for another file than the one that this has been opened for.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     fs::{file::LocalFile, BackingFile, Kiocb, Path},
+///     iov::IovIterDest,
+///     types::ForeignOwnable,
+/// };
+///
+/// fn open(user: &LocalFile, real: &Path) -> Result<BackingFile> {
+///     BackingFile::open(user, real)
+/// }
+///
+/// fn read_iter<D: ForeignOwnable>(
+///     backing: &BackingFile,
+///     kiocb: &mut Kiocb<'_, D>,
+///     to: &mut IovIterDest<'_>,
+/// ) -> Result<usize> {
+///     backing.read_iter(to, kiocb)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -83,7 +110,7 @@ impl BackingFile {
         if unsafe { bindings::is_file_hugepages(file.as_ptr()) } {
             return Err(EINVAL);
         }
-        // INVARIANT: As above.
+        // INVARIANT: `backing_file_open()` has opened it, and it isn't one of hugetlbfs.
         let backing = Self(file);
 
         // SAFETY: The user's file is valid.
@@ -93,7 +120,7 @@ impl BackingFile {
 
     /// What it can do: `FMODE_*`.
     #[inline]
-    pub(super) fn f_mode(&self) -> bindings::fmode_t {
+    fn f_mode(&self) -> bindings::fmode_t {
         // SAFETY: The file is open, and its mode doesn't change any more.
         unsafe { (*self.0.as_ptr()).f_mode }
     }
@@ -109,13 +136,13 @@ impl BackingFile {
     ///
     /// `user` must be valid.
     unsafe fn check_below(&self, user: *mut bindings::file) -> Result {
-        // SAFETY: By the safety requirements; the two bits don't change any more.
+        // SAFETY: The caller guarantees that the file is valid; the two bits don't change any more.
         let wants = unsafe { (*user).f_mode } & (bindings::FMODE_READ | bindings::FMODE_WRITE);
 
         if wants & !self.f_mode() != 0 {
             return Err(EBADF);
         }
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller guarantees that the file is valid.
         let user = unsafe { s_stack_depth(user) };
         // SAFETY: By the type invariant the file is valid.
         let own = unsafe { s_stack_depth(self.0.as_ptr()) };
@@ -258,18 +285,104 @@ impl BackingFile {
         count(written)
     }
 
-    /// Where the next data or hole is (`vfs_llseek()` with `SEEK_DATA` and `SEEK_HOLE`).
-    pub(super) fn seek_data_or_hole(&self, offset: Offset, whence: c_int) -> Result<Offset> {
-        if whence != bindings::SEEK_DATA as c_int && whence != bindings::SEEK_HOLE as c_int {
-            return Err(EINVAL);
+    /// Changes the position of the user's file: to data or a hole as this one has them
+    /// (`vfs_llseek()`), else by the size of the user's file (`generic_file_llseek()`).
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` and `EBADF` as for [`read_iter`](Self::read_iter), `ENXIO` beyond the end, `EINVAL`.
+    pub fn llseek<T: FileSystem>(&self, seek: Seek<'_, T>) -> Result<Offset> {
+        if !seek.is_data_or_hole() {
+            return seek.generic_file_llseek();
         }
+        // SAFETY: By the type invariants of `Seek` the file is valid.
+        unsafe { self.check_below(seek.file) }?;
         // SAFETY: By the type invariant the file is valid.
-        let found = unsafe { bindings::vfs_llseek(self.0.as_ptr(), offset, whence) };
+        let found = unsafe { bindings::vfs_llseek(self.0.as_ptr(), seek.offset, seek.whence) };
 
-        if found < 0 {
-            return Err(Error::from_errno(found as c_int));
-        }
-        Ok(found)
+        seek.vfs_setpos(position(found)?)
+    }
+
+    /// Splices into a pipe (`backing_file_splice_read()`), and returns how much.
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` and `EBADF` as for [`read_iter`](Self::read_iter), and what the file returns.
+    pub fn splice_read<T: FileSystem>(&self, splice: &mut SpliceRead<'_, T>) -> Result<usize> {
+        let mut iocb: bindings::kiocb = pin_init::zeroed();
+        // SAFETY: By the type invariants of `SpliceRead` the file is valid.
+        let mut ctx = unsafe { context(splice.file) };
+
+        // SAFETY: By the type invariants of `SpliceRead` the file is valid.
+        unsafe { self.check_below(splice.file) }?;
+        iocb.ki_filp = splice.file;
+        iocb.ki_pos = splice.pos;
+        // SAFETY: By the type invariants both files and the pipe are valid. The kiocb is one of a
+        // synchronous call, of which the position and the file are used.
+        let read = unsafe {
+            bindings::backing_file_splice_read(
+                self.0.as_ptr(),
+                &raw mut iocb,
+                splice.pipe,
+                // OVERFLOW: By the type invariants no more has been moved.
+                splice.len - splice.moved,
+                splice.flags,
+                &raw mut ctx,
+            )
+        };
+
+        splice.pos = iocb.ki_pos;
+        // INVARIANT: So many bytes have been put into the pipe, which are no more than asked for.
+        count(read).inspect(|read| splice.moved += read)
+    }
+
+    /// Maps this file in place of the user's (`backing_file_mmap()`).
+    ///
+    /// do_mmap() has asked for the seals of the user's file, this asks for those of this one.
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` and `EBADF` as for [`read_iter`](Self::read_iter), `EPERM` if a seal is against it,
+    /// and what the file returns.
+    pub fn mmap<T: FileSystem>(&self, mapping: NewMapping<'_, T>) -> Result {
+        // SAFETY: By the type invariants of `NewMapping` the file is valid.
+        let mut ctx = unsafe { context(mapping.file) };
+
+        // SAFETY: By the type invariants of `NewMapping` the file is valid.
+        unsafe { self.check_below(mapping.file) }?;
+        // SAFETY: By the type invariants the file is open, and the mapping is a new one.
+        to_result(unsafe { bindings::memfd_check_seals_vma(self.0.as_ptr(), mapping.vma) })?;
+        // SAFETY: By the type invariants the file has been opened by `backing_file_open()`, and the
+        // mapping is a new one of the user's file.
+        to_result(unsafe {
+            bindings::backing_file_mmap(self.0.as_ptr(), mapping.vma, &raw mut ctx)
+        })?;
+        mapping.done.set();
+        Ok(())
+    }
+
+    /// Finds the place for a mapping that [`mmap`](Self::mmap) will make: one that this file
+    /// wants, as it is the one that is mapped, and huge pages need an alignment.
+    ///
+    /// # Errors
+    ///
+    /// `ELOOP` and `EBADF` as for [`read_iter`](Self::read_iter), `ENOMEM` if there is no place,
+    /// `EINVAL`.
+    pub fn get_unmapped_area<'a, T: FileSystem>(
+        &self,
+        area: UnmappedArea<'a, T>,
+    ) -> Result<FreeArea<'a>> {
+        // SAFETY: By the type invariants of `UnmappedArea` the file is valid.
+        unsafe { self.check_below(area.file) }?;
+        // SAFETY: By the type invariant the file is open.
+        unsafe { area.find(self.0.as_ptr()) }
+    }
+
+    /// Whether it allows `O_DIRECT`, for
+    /// [`FileOperations::can_odirect`](super::FileOperations::can_odirect).
+    #[inline]
+    pub fn can_odirect(&self) -> bool {
+        self.f_mode() & bindings::FMODE_CAN_ODIRECT != 0
     }
 
     /// Allocates or deallocates space for `user` (`vfs_fallocate()`).
@@ -291,86 +404,15 @@ impl BackingFile {
     }
 }
 
-/// A splice from a pipe into a file, in [`FileOperations::splice_write`].
-///
-/// # Invariants
-///
-/// `pipe` and `file` are arguments of `->splice_write()`, valid for `'a`, and the file is one of
-/// the file system `T`.
-pub struct SpliceWrite<'a, T: FileSystem> {
-    pipe: *mut bindings::pipe_inode_info,
-    file: *mut bindings::file,
-    pos: Offset,
-    len: usize,
-    flags: c_uint,
-    _p: PhantomData<&'a T>,
-}
-
-impl<T: FileSystem> SpliceWrite<'_, T> {
-    /// # Safety
-    ///
-    /// The arguments must be those of `->splice_write()`, and the file one of the file system `T`.
-    #[inline]
-    pub(super) unsafe fn new(
-        pipe: *mut bindings::pipe_inode_info,
-        file: *mut bindings::file,
-        pos: Offset,
-        len: usize,
-        flags: c_uint,
-    ) -> Self {
-        // INVARIANT: By the safety requirements.
-        Self {
-            pipe,
-            file,
-            pos,
-            len,
-            flags,
-            _p: PhantomData,
-        }
-    }
-
-    /// Where in the file it begins.
-    #[inline]
-    pub fn pos(&self) -> Offset {
-        self.pos
-    }
-
-    /// Waits until there is something in the pipe, unless the caller doesn't want to, and returns
-    /// how much of it is to be written: 0 if nothing will follow, as the pipe has no writers.
-    ///
-    /// As it may take as long as a writer likes, this belongs where no lock is held.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN` if there is nothing and the caller doesn't wait, `ERESTARTSYS` for a signal.
-    pub fn wait(&self) -> Result<usize> {
-        let nowait = self.flags & bindings::SPLICE_F_NONBLOCK != 0;
-
-        // SAFETY: By the type invariants the pipe is valid.
-        let there = unsafe { bindings::pipe_wait_bytes(self.pipe, nowait) };
-
-        usize::try_from(there)
-            .map(|there| there.min(self.len))
-            // CAST: It is an errno.
-            .map_err(|_| Error::from_errno(there as c_int))
-    }
-
-    /// Ends it after `len` bytes, if it is longer.
-    #[inline]
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-}
-
 /// The level of the superblock of a file: 0 for one that isn't stacked on another.
 ///
 /// # Safety
 ///
 /// `file` must be valid.
 unsafe fn s_stack_depth(file: *mut bindings::file) -> c_int {
-    // SAFETY: By the safety requirements; an open file holds its inode.
+    // SAFETY: The caller guarantees that the file is valid.
     let inode = unsafe { bindings::file_inode(file) };
-    // SAFETY: The inode is valid, and its superblock never changes.
+    // SAFETY: An open file holds its inode, whose superblock never changes.
     let sb = unsafe { (*inode).i_sb };
 
     // SAFETY: A superblock outlives its inodes. The level is set before there is a root, and so
@@ -386,7 +428,7 @@ unsafe fn s_stack_depth(file: *mut bindings::file) -> c_int {
 #[inline]
 unsafe fn context(user: *mut bindings::file) -> bindings::backing_file_ctx {
     bindings::backing_file_ctx {
-        // SAFETY: By the safety requirements; the credentials of a file don't change.
+        // SAFETY: The caller guarantees that the file is valid, whose credentials don't change.
         cred: unsafe { (*user).f_cred },
         accessed: Some(bindings::file_accessed),
         end_write: None,
@@ -405,13 +447,13 @@ unsafe fn context(user: *mut bindings::file) -> bindings::backing_file_ctx {
 unsafe fn synchronous(user: *const bindings::kiocb) -> bindings::kiocb {
     let mut own: bindings::kiocb = pin_init::zeroed();
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller guarantees that the kiocb is valid.
     own.ki_filp = unsafe { (*user).ki_filp };
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller guarantees that the kiocb is valid.
     own.ki_pos = unsafe { (*user).ki_pos };
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller guarantees that the kiocb is valid.
     own.ki_flags = unsafe { (*user).ki_flags };
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller guarantees that the kiocb is valid.
     own.ki_ioprio = unsafe { (*user).ki_ioprio };
     own
 }
@@ -420,119 +462,4 @@ unsafe fn synchronous(user: *const bindings::kiocb) -> bindings::kiocb {
 fn count(result: isize) -> Result<usize> {
     // CAST: A negative result is an errno.
     usize::try_from(result).map_err(|_| Error::from_errno(result as c_int))
-}
-
-/// Operations that go straight to the backing file, of open files that have one: see
-/// [`FileOperations::backing`].
-pub(super) struct Straight<O>(PhantomData<O>);
-
-impl<O: FileOperations> Straight<O> {
-    /// The backing file of `file`, which is below it.
-    ///
-    /// # Safety
-    ///
-    /// `file` must be an open file of this kind, and stay so for `'a`.
-    pub(super) unsafe fn backing<'a>(file: *mut bindings::file) -> Result<&'a BackingFile> {
-        // SAFETY: By the safety requirements.
-        let backing = O::backing(unsafe { super::file_ops::data::<O>(file) })?;
-
-        // SAFETY: By the safety requirements.
-        unsafe { backing.check_below(file) }?;
-        Ok(backing)
-    }
-
-    /// # Safety
-    ///
-    /// `file` must be an open file of this kind, the others be arguments of `->splice_read()`.
-    pub(super) unsafe extern "C" fn splice_read(
-        file: *mut bindings::file,
-        ppos: *mut bindings::loff_t,
-        pipe: *mut bindings::pipe_inode_info,
-        len: usize,
-        flags: c_uint,
-    ) -> isize {
-        let mut iocb: bindings::kiocb = pin_init::zeroed();
-        // SAFETY: By the safety requirements.
-        let backing = match unsafe { Self::backing(file) } {
-            Ok(backing) => backing,
-            Err(e) => return e.to_errno() as isize,
-        };
-        // SAFETY: By the safety requirements.
-        let mut ctx = unsafe { context(file) };
-
-        iocb.ki_filp = file;
-        // SAFETY: By the safety requirements the position is ours.
-        iocb.ki_pos = unsafe { *ppos };
-        // SAFETY: By the safety requirements; the kiocb is one of a synchronous call, of which the
-        // position and the file are used.
-        let read = unsafe {
-            bindings::backing_file_splice_read(
-                backing.0.as_ptr(),
-                &raw mut iocb,
-                pipe,
-                len,
-                flags,
-                &raw mut ctx,
-            )
-        };
-
-        // SAFETY: By the safety requirements the position is ours.
-        unsafe { *ppos = iocb.ki_pos };
-        read
-    }
-
-    /// # Safety
-    ///
-    /// `file` must be an open file of this kind, `vma` be a new mapping of it.
-    pub(super) unsafe extern "C" fn mmap(
-        file: *mut bindings::file,
-        vma: *mut bindings::vm_area_struct,
-    ) -> c_int {
-        // SAFETY: By the safety requirements.
-        let backing = match unsafe { Self::backing(file) } {
-            Ok(backing) => backing,
-            Err(e) => return e.to_errno(),
-        };
-        // SAFETY: By the safety requirements.
-        let mut ctx = unsafe { context(file) };
-
-        // do_mmap() has asked for the seals of the user's file.
-        // SAFETY: By the safety requirements; the backing file is open.
-        let err = unsafe { bindings::memfd_check_seals_vma(backing.0.as_ptr(), vma) };
-        if err != 0 {
-            return err;
-        }
-        // SAFETY: By the safety requirements.
-        unsafe { bindings::backing_file_mmap(backing.0.as_ptr(), vma, &raw mut ctx) }
-    }
-
-    /// Finds the place for a mapping that [`mmap`](Self::mmap) will make: what the backing file
-    /// wants, as it is the one that is mapped, and huge pages need an alignment.
-    ///
-    /// # Safety
-    ///
-    /// `file` must be an open file of this kind.
-    pub(super) unsafe extern "C" fn get_unmapped_area(
-        file: *mut bindings::file,
-        addr: c_ulong,
-        len: c_ulong,
-        pgoff: c_ulong,
-        flags: c_ulong,
-    ) -> c_ulong {
-        // SAFETY: By the safety requirements.
-        let backing = match unsafe { Self::backing(file) } {
-            Ok(backing) => backing.0.as_ptr(),
-            // CAST: It is sign-extended, as ERR_PTR() does.
-            Err(e) => return e.to_errno() as c_ulong,
-        };
-        // SAFETY: The backing file is open, and an open file has operations.
-        let find = unsafe { (*(*backing).f_op).get_unmapped_area };
-
-        match find {
-            // SAFETY: The operation is that of the file; it accepts all numbers.
-            Some(find) => unsafe { find(backing, addr, len, pgoff, flags) },
-            // SAFETY: The file is open; the function accepts all numbers.
-            None => unsafe { bindings::mm_get_unmapped_area(backing, addr, len, pgoff, flags) },
-        }
-    }
 }

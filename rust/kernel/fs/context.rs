@@ -33,6 +33,23 @@ use core::{
 
 /// A `struct fs_context` of the file system `T`, for the time of a callback.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     errorfc,
+///     fs::{FileSystem, FsContext},
+/// };
+///
+/// fn check_source<T: FileSystem>(fc: &FsContext<'_, T>) -> Result {
+///     if fc.source().is_none() {
+///         errorfc!(fc, "a source is needed");
+///         return Err(EINVAL);
+///     }
+///     Ok(())
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// - `raw` is valid and used by nobody else for `'a`.
@@ -89,22 +106,13 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
         (!source.is_null()).then(|| unsafe { CStr::from_char_ptr(source) })
     }
 
-    /// Whether this changes the options of a live superblock (`FS_CONTEXT_FOR_RECONFIGURE`).
-    pub fn for_reconfigure(&self) -> bool {
-        // SAFETY: `raw` is valid by the type invariants.
-        let purpose = unsafe { (*self.as_ptr()).purpose() };
-
-        purpose == bindings::fs_context_purpose_FS_CONTEXT_FOR_RECONFIGURE
-    }
-
     /// The superblock that has been found, made, or is to be reconfigured: `fc->root->d_sb`.
     pub fn sb(&self) -> Option<&SuperBlock<T>> {
         // SAFETY: `raw` is valid by the type invariants.
         let root = unsafe { (*self.as_ptr()).root };
 
-        // SAFETY: A root that is set is held by the context, and with it its superblock, which is
-        // one of this file system.
-        (!root.is_null()).then(|| unsafe { SuperBlock::from_raw((*root).d_sb) })
+        // SAFETY: A root that is set is held by the context, and is one of this file system.
+        (!root.is_null()).then(|| unsafe { superblock(root) })
     }
 
     /// Whether the mount asks for a superblock on which nothing can be changed (`SB_RDONLY`).
@@ -116,33 +124,53 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
     /// Drops the key that is still owned after a superblock was shared, or none was made.
     fn put_s_fs_info(&mut self) {
         // SAFETY: `raw` is valid by the type invariants.
-        let info = unsafe { &raw mut (*self.as_ptr()).s_fs_info };
+        let field = unsafe { &mut (*self.as_ptr()).s_fs_info };
+        // INVARIANT: The field may be null.
+        let info = core::mem::replace(field, core::ptr::null_mut());
 
-        // SAFETY: By the type invariants it is null or ours; it is replaced by null at once.
-        // INVARIANT: Null is fine.
-        drop(unsafe { T::Info::try_from_foreign(info.replace(core::ptr::null_mut())) });
+        // SAFETY: By the type invariants it is null or ours, and not in the field any more.
+        drop(unsafe { T::Info::try_from_foreign(info) });
     }
 
     /// Used by [`errorfc!`](crate::errorfc).
     #[doc(hidden)]
     pub fn call_errorfc(&self, args: fmt::Arguments<'_>) {
-        let fc = self.as_ptr();
+        let format = c"%pA".as_char_ptr();
+        // SAFETY: `raw` is valid by the type invariants.
+        let log = unsafe { &(*self.as_ptr()).log };
+        let args = core::ptr::from_ref(&args).cast::<c_void>();
 
-        // SAFETY: `raw` is valid by the type invariants, and passing a void pointer to `Arguments`
-        // is valid for `%pA`.
-        unsafe {
-            bindings::logfc(
-                (*fc).log.log,
-                (*fc).log.prefix,
-                b'e',
-                c"%pA".as_char_ptr(),
-                core::ptr::from_ref(&args).cast::<c_void>(),
-            );
-        }
+        // SAFETY: The log is that of a context, and a pointer to `Arguments` is valid for `%pA`.
+        unsafe { bindings::logfc(log.log, log.prefix, b'e', format, args) };
     }
 }
 
+/// The superblock of a dentry.
+///
+/// # Safety
+///
+/// `dentry` must be of the file system `T`, and its superblock stay for `'a`.
+unsafe fn superblock<'a, T: FileSystem>(dentry: *mut bindings::dentry) -> &'a SuperBlock<T> {
+    // SAFETY: The caller guarantees that the dentry is valid.
+    let sb = unsafe { (*dentry).d_sb };
+
+    // SAFETY: The caller guarantees that it is one of `T`, and that it stays.
+    unsafe { SuperBlock::from_raw(sb) }
+}
+
 /// The context of a mount that has no superblock yet, in [`FileSystem::get_tree`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileSystem, NewTree};
+///
+/// /// Makes a superblock for each mount, as no two boxes have one address.
+/// fn get_tree<T: FileSystem<Info = KBox<u32>>>(fc: &mut NewTree<'_, T>) -> Result {
+///     fc.get_tree_keyed(KBox::new(0, GFP_KERNEL)?)?;
+///     Ok(())
+/// }
+/// ```
 pub struct NewTree<'a, T: FileSystem>(FsContext<'a, T>);
 
 impl<T: FileSystem> NewTree<'_, T> {
@@ -209,16 +237,15 @@ pub(super) unsafe extern "C" fn init_fs_context<T: FileSystem>(
     fc: *mut bindings::fs_context,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: The caller passes a valid context that nobody else knows yet; its private fields
-        // are null.
+        // SAFETY: The VFS passes a valid context that nobody else knows yet; its private fields are
+        // null.
         let context = T::init_fs_context(&unsafe { FsContext::from_raw(fc) })?;
 
-        // SAFETY: As above.
+        // SAFETY: The VFS passes a valid context that nobody else knows yet.
         // INVARIANT: The private field comes from `KBox::<T::Context>::into_foreign()`.
-        unsafe {
-            (*fc).fs_private = context.into_foreign();
-            (*fc).ops = &Operations::<T>::VTABLE;
-        }
+        unsafe { (*fc).fs_private = context.into_foreign() };
+        // SAFETY: The VFS passes a valid context that nobody else knows yet.
+        unsafe { (*fc).ops = &Operations::<T>::VTABLE };
         Ok(0)
     })
 }
@@ -243,8 +270,10 @@ impl<T: FileSystem> Operations<T> {
         let mut context = unsafe { FsContext::<T>::from_raw(fc) };
 
         context.put_s_fs_info();
+        // SAFETY: The VFS passes a valid context.
+        let private = unsafe { (*fc).fs_private };
         // SAFETY: It is null or came from `into_foreign()`; put_fs_context() frees `fc` next.
-        drop(unsafe { <KBox<T::Context>>::try_from_foreign((*fc).fs_private) });
+        drop(unsafe { <KBox<T::Context>>::try_from_foreign(private) });
     }
 
     /// # Safety
@@ -275,15 +304,17 @@ impl<T: FileSystem> Operations<T> {
         // SAFETY: The caller holds `fc->uapi_mutex`, or nobody else knows the context yet.
         let result = T::get_tree(&mut NewTree(unsafe { FsContext::from_raw(fc) }));
 
-        // SAFETY: `fc` is still valid.
-        let got = unsafe { !(*fc).root.is_null() };
+        // SAFETY: The VFS passes a valid context.
+        let root = unsafe { (*fc).root };
+        let got = !root.is_null();
+
         match result {
             Ok(()) if got => {
-                // SAFETY: `fc` is still valid. sget_fc() clears the field for a new superblock.
+                // SAFETY: The VFS passes a valid context. sget_fc() clears the field for a new
+                // superblock.
                 if unsafe { (*fc).s_fs_info.is_null() } {
-                    // SAFETY: The root is set and held by `fc`; its superblock is one of this file
-                    // system.
-                    let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
+                    // SAFETY: The root is one of this file system, and held by `fc`.
+                    let sb = unsafe { superblock(root) };
 
                     // SAFETY: `fc` has an active reference, and no error is returned.
                     T::filled(&unsafe { FilledSuperBlock::new(sb) });
@@ -308,8 +339,10 @@ impl<T: FileSystem> Operations<T> {
     /// writing.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
-            // SAFETY: The root is set and held by `fc`; its superblock is one of this file system.
-            let sb = unsafe { SuperBlock::from_raw((*(*fc).root).d_sb) };
+            // SAFETY: The VFS passes a valid context.
+            let root = unsafe { (*fc).root };
+            // SAFETY: The root is set and held by `fc`; it is one of this file system.
+            let sb = unsafe { superblock(root) };
 
             // SAFETY: The caller holds `fc->uapi_mutex`, or nobody else knows the context yet.
             T::reconfigure(sb, &mut unsafe { FsContext::from_raw(fc) })?;

@@ -9,11 +9,10 @@
 //! persistent, and lookup finds what is there.
 
 use super::{
-    inode::{
-        self,
-        offset_ctx, //
+    offset_ctx::{
+        add_entry,
+        remove_entry, //
     },
-    inode_ops,
     FileSystem,
     Inode,
     NewInode,
@@ -21,10 +20,7 @@ use super::{
 };
 use crate::{
     bindings,
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
+    error::from_err_ptr,
     prelude::*,
     str::CStrExt as _,
     types::{
@@ -34,7 +30,9 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
-    ops::Deref, //
+    mem::ManuallyDrop,
+    ops::Deref,
+    ptr::null_mut, //
 };
 
 /// The greatest length of a name.
@@ -43,6 +41,18 @@ pub const NAME_MAX: usize = bindings::NAME_MAX as usize;
 /// A `struct dentry` of the file system `T`.
 ///
 /// References to it end with a callback of the VFS: see [`Inode`] for why.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{Dentry, FileSystem};
+///
+/// fn remove_all<T: FileSystem>(dir: &Dentry<T>) {
+///     for name in [c"one", c"two"] {
+///         dir.remove_by_name(name);
+///     }
+/// }
+/// ```
 #[repr(transparent)]
 pub struct Dentry<T: FileSystem> {
     inner: Opaque<bindings::dentry>,
@@ -59,7 +69,8 @@ impl<T: FileSystem> Dentry<T> {
     /// `raw` must be a dentry of the file system `T` that is valid for `'a`.
     #[inline]
     pub(super) unsafe fn from_raw<'a>(raw: *mut bindings::dentry) -> &'a Self {
-        // SAFETY: By the safety requirements, and as the type is transparent.
+        // SAFETY: The caller guarantees that the dentry is valid for the lifetime; the type is
+        // transparent.
         unsafe { &*raw.cast() }
     }
 
@@ -83,40 +94,89 @@ impl<T: FileSystem> Dentry<T> {
     /// The superblock that the dentry belongs to.
     #[inline]
     pub fn sb(&self) -> &SuperBlock<T> {
-        // SAFETY: A superblock outlives the callbacks with its dentries; `d_sb` never changes.
-        unsafe { SuperBlock::from_raw((*self.as_ptr()).d_sb) }
+        // SAFETY: The dentry is valid; the field never changes.
+        let sb = unsafe { (*self.as_ptr()).d_sb };
+
+        // SAFETY: A superblock outlives the callbacks with its dentries.
+        unsafe { SuperBlock::from_raw(sb) }
     }
 
     /// The name, as it is now.
     pub fn name<'b>(&self, buf: &'b mut [u8; NAME_MAX]) -> &'b [u8] {
-        // SAFETY: The dentry is valid, and the buffer has the size.
-        let len = unsafe { bindings::dentry_name_copy(self.as_ptr(), buf.as_mut_ptr(), buf.len()) };
+        let snapshot = Opaque::<bindings::name_snapshot>::uninit();
 
+        // SAFETY: The dentry is valid, and the snapshot lies where it stays.
+        unsafe { bindings::take_dentry_name_snapshot(snapshot.get(), self.as_ptr()) };
+        // SAFETY: The snapshot has been taken.
+        let name = unsafe { &raw const (*snapshot.get()).name };
+        // SAFETY: The name is that of the snapshot, which nobody changes.
+        let bytes = unsafe { name_bytes(name) };
+        // A name has no more than `NAME_MAX` bytes.
+        let len = bytes.len().min(buf.len());
+
+        for (to, from) in buf.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        // SAFETY: The snapshot has been taken, and is not used again.
+        unsafe { bindings::release_dentry_name_snapshot(snapshot.get()) };
         buf.get(..len).unwrap_or_default()
+    }
+
+    /// The name, without a copy.
+    ///
+    /// # Safety
+    ///
+    /// It must not be renamed for as long as the reference lives.
+    pub(super) unsafe fn stable_name(&self) -> &[u8] {
+        // SAFETY: The dentry is valid.
+        let name = unsafe { bindings::d_name(self.as_ptr()) };
+
+        // SAFETY: The name of a valid dentry is valid, and the caller guarantees that it stays.
+        unsafe { name_bytes(name) }
+    }
+
+    /// Whether it is a name that no operation has removed (`DCACHE_PERSISTENT`).
+    fn is_persistent(&self) -> bool {
+        // SAFETY: The dentry is valid.
+        let flags = unsafe { &raw const (*self.as_ptr()).d_flags };
+        // SAFETY: The dentry is valid; C reads the flags without a lock as well.
+        let flags = unsafe { flags.read_volatile() };
+
+        flags & bindings::dentry_flags_DCACHE_PERSISTENT != 0
     }
 
     /// The persistent child after `prev`, or the first: one that was made by `make_persistent()` or
     /// `link()` and that no operation has removed since.
     ///
-    /// What is made, removed or renamed meanwhile may be missed.
+    /// A name that is made, removed or renamed meanwhile may be missed.
     ///
     /// # Errors
     ///
-    /// `ESTALE` if `prev` isn't a child, any more.
+    /// `ESTALE` if `prev` is not, or no longer, a child of this directory.
     pub fn next_child<'a>(
         &'a self,
         prev: Option<DentryRef<'a, T>>,
     ) -> Result<Option<DentryRef<'a, T>>> {
-        let prev = prev
-            .as_ref()
-            .map_or(core::ptr::null_mut(), |prev| prev.as_ptr());
-        // SAFETY: The dentry is valid, as is `prev`, which is put only after this; whose child that
-        // is, is checked under the lock of the dentry.
-        let child = unsafe { bindings::find_next_child_of(self.as_ptr(), prev) };
-        let child = from_err_ptr(child)?;
+        let mut prev = prev;
 
-        // SAFETY: The function returns a reference, which is ours.
-        Ok((!child.is_null()).then(|| unsafe { DentryRef::from_raw(child) }))
+        loop {
+            let after = prev.map_or(null_mut(), DentryRef::into_raw);
+            // SAFETY: The dentry is valid; the reference to the other is handed over.
+            let child = unsafe { bindings::find_next_child(self.as_ptr(), after) };
+            let child = from_err_ptr(child)?;
+
+            if child.is_null() {
+                return Ok(None);
+            }
+            // SAFETY: The function returns a reference, which is ours, to a dentry of the superblock
+            // of this one.
+            let child = unsafe { DentryRef::from_raw(child) };
+
+            if child.is_persistent() {
+                return Ok(Some(child));
+            }
+            prev = Some(child);
+        }
     }
 
     /// # Errors
@@ -172,8 +232,7 @@ impl<T: FileSystem> Dentry<T> {
         let dentry = from_err_ptr(dentry)?;
 
         // SAFETY: The function returns a reference, which is ours.
-        // INVARIANT: As above.
-        Ok(DentryRef(unsafe { Dentry::from_raw(dentry) }))
+        Ok(unsafe { DentryRef::from_raw(dentry) })
     }
 
     /// Removes the entry `name` of this directory, if there is one (`simple_remove_by_name()`).
@@ -187,13 +246,14 @@ impl<T: FileSystem> Dentry<T> {
         /// `victim` must be a positive entry of a directory that is locked, both of a file system
         /// with inodes by `NewInode`.
         unsafe extern "C" fn forget(victim: *mut bindings::dentry) {
-            // SAFETY: By the safety requirements; the parent doesn't change while it is locked.
+            // SAFETY: The caller passes a valid dentry, whose parent doesn't change while that is
+            // locked.
             let parent = unsafe { (*victim).d_parent };
             // SAFETY: A dentry holds its parent, which is positive.
             let dir = unsafe { bindings::d_inode(parent) };
 
-            // SAFETY: By the safety requirements.
-            unsafe { inode_ops::forget_entry(dir, victim) };
+            // SAFETY: The caller has locked the directory, which has the entry.
+            unsafe { remove_entry(dir, victim) };
         }
 
         if self.check_can_lookup().is_err() {
@@ -217,7 +277,40 @@ impl<T: FileSystem> Dentry<T> {
     }
 }
 
+/// The bytes of a name.
+///
+/// # Safety
+///
+/// `name` must be valid, and neither it nor its bytes change for `'a`.
+unsafe fn name_bytes<'a>(name: *const bindings::qstr) -> &'a [u8] {
+    // SAFETY: The caller guarantees that the name is valid.
+    let len = unsafe { bindings::qstr_len(name) };
+    // SAFETY: The caller guarantees that the name is valid.
+    let bytes = unsafe { (*name).name };
+
+    // SAFETY: The name has that length, and the caller guarantees that it stays.
+    unsafe { core::slice::from_raw_parts(bytes, len as usize) }
+}
+
 /// A dentry that has been looked up, within its directory.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{Dentry, FileSystem};
+///
+/// /// How many names a directory has.
+/// fn count<T: FileSystem>(dir: &Dentry<T>) -> Result<usize> {
+///     let mut count = 0;
+///     let mut prev = None;
+///
+///     while let Some(child) = dir.next_child(prev.take())? {
+///         count += 1;
+///         prev = Some(child);
+///     }
+///     Ok(count)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -231,9 +324,15 @@ impl<T: FileSystem> DentryRef<'_, T> {
     /// reference to it be handed over.
     #[inline]
     pub(super) unsafe fn from_raw(raw: *mut bindings::dentry) -> Self {
-        // SAFETY: By the safety requirements.
-        // INVARIANT: As above.
+        // SAFETY: The caller guarantees that the dentry is one of `T` and stays.
+        // INVARIANT: The caller hands the reference over.
         Self(unsafe { Dentry::from_raw(raw) })
+    }
+
+    /// Hands the reference over.
+    #[inline]
+    fn into_raw(self) -> *mut bindings::dentry {
+        ManuallyDrop::new(self).as_ptr()
     }
 }
 
@@ -257,6 +356,20 @@ impl<T: FileSystem> Drop for DentryRef<'_, T> {
 /// A name that is being created, in a directory that is locked for it.
 ///
 /// Dropping it unlocks the directory (`simple_done_creating()`).
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{Dentry, FileSystem, NewInode};
+///
+/// /// Gives an inode two names.
+/// fn name<T: FileSystem>(dir: &Dentry<T>, inode: NewInode<'_, T>) -> Result {
+///     let first = dir.start_creating(c"first")?.make_persistent(inode)?;
+///
+///     dir.start_creating(c"second")?.link(&first)?;
+///     Ok(())
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -334,11 +447,13 @@ impl<'a, T: FileSystem> Creating<'a, T> {
     unsafe fn finish(self, inode: *mut bindings::inode) -> DentryRef<'a, T> {
         let dentry = self.dentry.as_ptr();
 
-        // SAFETY: By the type invariants the dentry is negative and its directory locked; and by
-        // the safety requirements.
+        // SAFETY: By the type invariants the dentry is negative and its directory locked; the
+        // caller hands the reference to the inode over.
         unsafe { bindings::d_make_persistent(dentry, inode) };
+        // SAFETY: By the type invariants the parent is valid.
+        let dir = unsafe { bindings::d_inode(self.parent.as_ptr()) };
         // SAFETY: The directory is positive and locked, which makes the name stable.
-        unsafe { bindings::fsnotify_create(bindings::d_inode(self.parent.as_ptr()), dentry) };
+        unsafe { bindings::fsnotify_create(dir, dentry) };
         // SAFETY: The dentry is valid.
         unsafe { bindings::dget(dentry) };
         // INVARIANT: The reference has just been taken.
@@ -346,38 +461,10 @@ impl<'a, T: FileSystem> Creating<'a, T> {
     }
 }
 
-/// Adds an entry to the offset map of a directory that has one, which grows by it.
-///
-/// # Safety
-///
-/// `dir` must be an inode made by `NewInode` that is locked, and `dentry` be one of its names that
-/// is negative and has no entry yet.
-pub(super) unsafe fn add_entry(
-    dir: *mut bindings::inode,
-    dentry: *mut bindings::dentry,
-    is_dir: bool,
-) -> Result {
-    // SAFETY: By the safety requirements.
-    let map = unsafe { offset_ctx(dir) };
-
-    if map.is_null() {
-        return Ok(());
-    }
-    // SAFETY: By the safety requirements; the map is that of the directory.
-    unsafe {
-        to_result(bindings::simple_offset_add(map, dentry))?;
-        bindings::i_size_write(dir, (*dir).i_size + inode::DIRENT_SIZE);
-        inode::touch(dir);
-        if is_dir {
-            bindings::inc_nlink(dir);
-        }
-    }
-    Ok(())
-}
-
 impl<T: FileSystem> Drop for Creating<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants; the reference is not used again.
+        // SAFETY: By the type invariants the dentry is what simple_start_creating() has returned,
+        // and the reference ours; it is not used again.
         unsafe { bindings::simple_done_creating(self.dentry.as_ptr()) };
     }
 }

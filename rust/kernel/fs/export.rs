@@ -46,7 +46,7 @@ impl<T: FileSystem> NewInode<'_, T> {
         let inode = self.as_ptr();
 
         self.set_ino(ino);
-        // SAFETY: As in `set_ino`.
+        // SAFETY: By the type invariant nobody else uses the inode.
         unsafe { (*inode).i_generation = generation };
         // SAFETY: The inode is valid. Who finds it now looks for its dentry only, and may be the
         // one who puts the last reference if this inode is dropped meanwhile.

@@ -5,11 +5,6 @@
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
-    backing_file::{
-        BackingFile,
-        SpliceWrite,
-        Straight, //
-    },
     file::{
         LocalFile,
         Offset, //
@@ -17,8 +12,7 @@ use super::{
     File,
     FileSystem,
     Inode,
-    Kiocb,
-    SuperBlock, //
+    Kiocb, //
 };
 use crate::{
     bindings,
@@ -32,10 +26,7 @@ use crate::{
     },
     module::this_module,
     prelude::*,
-    sync::{
-        aref::ARef,
-        poll::PollTable, //
-    },
+    sync::poll::PollTable,
     types::ForeignOwnable,
     uaccess::{
         UserPtr,
@@ -44,9 +35,29 @@ use crate::{
         UserSliceWriter, //
     },
 };
-use core::{
-    marker::PhantomData,
-    ops::Deref, //
+use core::marker::PhantomData;
+
+mod mmap;
+pub use self::mmap::{
+    FreeArea,
+    NewMapping,
+    UnmappedArea, //
+};
+
+mod open_file;
+pub use self::open_file::OpenFile;
+
+mod seek;
+pub(super) use self::seek::position;
+pub use self::seek::{
+    Lease,
+    Seek, //
+};
+
+mod splice;
+pub use self::splice::{
+    SpliceRead,
+    SpliceWrite, //
 };
 
 /// Events that [`FileOperations::poll`] returns.
@@ -70,10 +81,47 @@ pub mod falloc {
 /// What can be done with open files of one kind of inodes: a `struct file_operations`.
 ///
 /// The type that implements it stands for the kind and is never made. The operations run in the
-/// context of the process that calls, without locks but for that of the file position in `read` and
-/// `write`.
+/// context of the process that calls, without locks but for that of the file position in `read`,
+/// `write` and `llseek`. For a file with a [`BackingFile`], that offers most of them ready-made.
 ///
 /// `fsync()` is `noop_fsync()`: such file systems have no device to write anything back to.
+///
+/// [`BackingFile`]: super::BackingFile
+///
+/// # Examples
+///
+/// ```
+/// use core::marker::PhantomData;
+/// use kernel::{
+///     fs::{
+///         file::{LocalFile, Offset},
+///         FileOperations, FileSystem, Inode, OpenFile,
+///     },
+///     uaccess::UserSliceWriter,
+/// };
+///
+/// /// A file that always has the same text.
+/// struct Text<T>(PhantomData<T>);
+///
+/// #[vtable]
+/// impl<T: FileSystem> FileOperations for Text<T> {
+///     type FileSystem = T;
+///     type Data = ();
+///
+///     fn open(_inode: &Inode<T>, _file: &LocalFile) -> Result {
+///         Ok(())
+///     }
+///
+///     fn read(
+///         _data: (),
+///         _file: &OpenFile<'_, T>,
+///         to: &mut UserSliceWriter,
+///         pos: &mut Offset,
+///     ) -> Result<usize> {
+///         to.write_slice_file(b"text", pos)
+///     }
+/// }
+/// ```
 #[vtable]
 pub trait FileOperations: Sized + 'static {
     /// The file system that the inodes belong to.
@@ -104,13 +152,12 @@ pub trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The backing file that the bytes of this open file are in.
-    ///
-    /// With this method, splicing out of the file and mapping it go straight there
-    /// (`backing_file_splice_read()`, `backing_file_mmap()`). `O_DIRECT` is allowed if it is for
-    /// the backing file. An error is that of the call, as is `ELOOP` for a file that isn't below
-    /// this one, and `EBADF` for one that can't be read or written where this one can.
-    fn backing<'a>(_data: <Self::Data as ForeignOwnable>::Borrowed<'a>) -> Result<&'a BackingFile> {
+    /// Changes the position and returns it. Without this method it is
+    /// [`Seek::generic_file_llseek`].
+    fn llseek(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _seek: Seek<'_, Self::FileSystem>,
+    ) -> Result<Offset> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -134,15 +181,50 @@ pub trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Writes what comes out of a pipe.
-    ///
-    /// For a file with a [`backing`](Self::backing) file, see [`BackingFile::splice_write`].
+    /// Moves what is in the file into a pipe, and returns how much. The caller is told what has been
+    /// moved, if it isn't nothing.
+    fn splice_read(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _splice: &mut SpliceRead<'_, Self::FileSystem>,
+    ) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes what comes out of a pipe, and returns how much.
     fn splice_write(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _inode: &Inode<Self::FileSystem>,
         _splice: &mut SpliceWrite<'_, Self::FileSystem>,
     ) -> Result<usize> {
         build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Maps the file, with the caller's `mmap_lock` held. An error that is returned once it is
+    /// mapped is ignored, and success without it is `EIO`.
+    fn mmap(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _mapping: NewMapping<'_, Self::FileSystem>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Finds the place for a mapping, with the caller's `mmap_lock` held. Without this method it is
+    /// one as for any file.
+    fn get_unmapped_area<'a>(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _area: UnmappedArea<'a, Self::FileSystem>,
+    ) -> Result<FreeArea<'a>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Gives, changes or takes a lease. Without this method a file has none.
+    fn setlease(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>, _lease: Lease<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Whether `O_DIRECT` is allowed (`FMODE_CAN_ODIRECT`); asked when the file is opened.
+    fn can_odirect(_data: <Self::Data as ForeignOwnable>::Borrowed<'_>) -> bool {
+        false
     }
 
     /// Allocates or deallocates space, by the `FALLOC_FL_*` bits of `mode`.
@@ -171,50 +253,17 @@ pub trait FileOperations: Sized + 'static {
     }
 }
 
-/// The file that is read or written, in [`FileOperations`].
-///
-/// # Invariants
-///
-/// The file is one of the file system `T`. The current thread is in a read or write of it and of no
-/// other.
-pub struct OpenFile<'a, T: FileSystem>(&'a LocalFile, PhantomData<fn() -> T>);
-
-impl<T: FileSystem> OpenFile<'_, T> {
-    /// The superblock that the file lies on, which stays as long as the file is open.
-    #[inline]
-    pub fn sb(&self) -> &SuperBlock<T> {
-        // SAFETY: An open file holds its inode, and by the type invariant that is one of `T`.
-        unsafe { Inode::from_raw(bindings::file_inode(self.0.as_ptr())) }.sb()
-    }
-
-    /// The open file with the descriptor `fd` in the table of the current process (`fget()`).
-    ///
-    /// # Errors
-    ///
-    /// `EBADF` if there is none, or none but a path (`O_PATH`); `ELOOP` for the file that is being
-    /// read or written, which can't be had here.
-    pub fn fget(&self, fd: u32) -> Result<ARef<File>> {
-        let file = LocalFile::fget(fd)?;
-
-        if core::ptr::eq(file.as_ptr(), self.0.as_ptr()) {
-            return Err(ELOOP);
-        }
-        // SAFETY: By the type invariant the only call of fdget_pos() that can be active on this
-        // thread is for the file that is being read or written, and that is another one.
-        Ok(unsafe { LocalFile::assume_no_fdget_pos(file) })
-    }
-}
-
-impl<T: FileSystem> Deref for OpenFile<'_, T> {
-    type Target = LocalFile;
-
-    #[inline]
-    fn deref(&self) -> &LocalFile {
-        self.0
-    }
-}
-
 /// A table of operations that is safe for open files of the file system `T`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileOperations, FileOps, NewInode};
+///
+/// fn set_file<O: FileOperations>(inode: &mut NewInode<'_, O::FileSystem>) -> Result {
+///     inode.set_file_ops(FileOps::new::<O>())
+/// }
+/// ```
 pub struct FileOps<T: FileSystem>(&'static bindings::file_operations, PhantomData<fn() -> T>);
 
 impl<T: FileSystem> FileOps<T> {
@@ -231,6 +280,21 @@ impl<T: FileSystem> FileOps<T> {
         Self(ops, PhantomData)
     }
 
+    /// The table for directories with an offset map (`simple_offset_dir_operations`), see
+    /// [`OffsetCtx`](super::OffsetCtx).
+    pub const fn simple_offset_dir() -> Self {
+        // SAFETY: The table is static and immutable.
+        let ops = unsafe { &bindings::simple_offset_dir_operations };
+
+        Self(ops, PhantomData)
+    }
+
+    /// Whether it is for directories with an offset map only.
+    #[inline]
+    pub(super) fn wants_offset_ctx(&self) -> bool {
+        core::ptr::eq(self.0, &raw const bindings::simple_offset_dir_operations)
+    }
+
     #[inline]
     pub(super) const fn as_ptr(&self) -> *const bindings::file_operations {
         self.0
@@ -243,11 +307,28 @@ impl<T: FileSystem> FileOps<T> {
 ///
 /// `file` must be an open file of the kind `O`, and stay so for `'a`.
 #[inline]
-pub(super) unsafe fn data<'a, O: FileOperations>(
+unsafe fn data<'a, O: FileOperations>(
     file: *mut bindings::file,
 ) -> <O::Data as ForeignOwnable>::Borrowed<'a> {
+    // SAFETY: The caller guarantees that the file is open.
+    let private = unsafe { (*file).private_data };
+
     // SAFETY: `open` has set the private data, and it stays until `release`.
-    unsafe { O::Data::borrow((*file).private_data) }
+    unsafe { O::Data::borrow(private) }
+}
+
+/// The inode of an open file.
+///
+/// # Safety
+///
+/// `file` must be an open file of the kind `O`, and stay so for `'a`.
+#[inline]
+unsafe fn inode<'a, O: FileOperations>(file: *mut bindings::file) -> &'a Inode<O::FileSystem> {
+    // SAFETY: The caller guarantees that the file is open.
+    let inode = unsafe { bindings::file_inode(file) };
+
+    // SAFETY: The inode is held by the file, and of this file system.
+    unsafe { Inode::from_raw(inode) }
 }
 
 /// What C is told of a call that moved at most `most` bytes: for one that says it moved more, C
@@ -274,8 +355,8 @@ impl<O: FileOperations> VTable<O> {
         owner: this_module::<O::OwnerModule>().as_ptr(),
         open: Some(Self::open),
         release: Some(Self::release),
-        llseek: if O::HAS_BACKING {
-            Some(Self::llseek)
+        llseek: if O::HAS_LLSEEK {
+            Some(seek::llseek::<O>)
         } else {
             Some(bindings::generic_file_llseek)
         },
@@ -289,23 +370,23 @@ impl<O: FileOperations> VTable<O> {
         } else {
             None
         },
-        splice_read: if O::HAS_BACKING {
-            Some(Straight::<O>::splice_read)
+        splice_read: if O::HAS_SPLICE_READ {
+            Some(splice::splice_read::<O>)
         } else {
             None
         },
         splice_write: if O::HAS_SPLICE_WRITE {
-            Some(Self::splice_write)
+            Some(splice::splice_write::<O>)
         } else {
             None
         },
-        mmap: if O::HAS_BACKING {
-            Some(Straight::<O>::mmap)
+        mmap: if O::HAS_MMAP {
+            Some(mmap::mmap::<O>)
         } else {
             None
         },
-        get_unmapped_area: if O::HAS_BACKING {
-            Some(Straight::<O>::get_unmapped_area)
+        get_unmapped_area: if O::HAS_GET_UNMAPPED_AREA {
+            Some(mmap::get_unmapped_area::<O>)
         } else {
             None
         },
@@ -315,8 +396,8 @@ impl<O: FileOperations> VTable<O> {
             None
         },
         fsync: Some(bindings::noop_fsync),
-        setlease: if O::HAS_BACKING {
-            Some(bindings::generic_setlease)
+        setlease: if O::HAS_SETLEASE {
+            Some(seek::setlease::<O>)
         } else {
             None
         },
@@ -335,20 +416,17 @@ impl<O: FileOperations> VTable<O> {
     /// `inode` and `file` must be those of a file of this kind that is being opened.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         from_result(|| {
-            // SAFETY: The caller holds references to both; nobody else uses the file yet.
-            let opened =
-                unsafe { O::open(Inode::from_raw(inode), LocalFile::from_raw_file(file)) }?;
+            // SAFETY: The VFS holds a reference to the inode.
+            let inode = unsafe { Inode::from_raw(inode) };
+            // SAFETY: The file is being opened: nobody else uses it yet.
+            let opened = O::open(inode, unsafe { LocalFile::from_raw_file(file) })?;
 
-            // SAFETY: A file that is being opened belongs to us.
+            // SAFETY: The file is being opened: nobody else uses it yet.
             unsafe { (*file).private_data = opened.into_foreign() };
-            if O::HAS_BACKING {
-                // SAFETY: As above, and the private data is set.
-                if let Ok(backing) = unsafe { Straight::<O>::backing(file) } {
-                    let can = backing.f_mode() & bindings::FMODE_CAN_ODIRECT;
-
-                    // SAFETY: As above.
-                    unsafe { (*file).f_mode |= can };
-                }
+            // SAFETY: The file is one of this kind, and the private data has been set.
+            if O::can_odirect(unsafe { data::<O>(file) }) {
+                // SAFETY: The file is being opened: nobody else uses it yet.
+                unsafe { (*file).f_mode |= bindings::FMODE_CAN_ODIRECT };
             }
             Ok(0)
         })
@@ -358,8 +436,11 @@ impl<O: FileOperations> VTable<O> {
     ///
     /// `file` must be a file of this kind that is being released.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: The VFS passes a valid file.
+        let private = unsafe { (*file).private_data };
+
         // SAFETY: `open` has set the private data, and it isn't used after this.
-        drop(unsafe { O::Data::from_foreign((*file).private_data) });
+        drop(unsafe { O::Data::from_foreign(private) });
         0
     }
 
@@ -373,14 +454,12 @@ impl<O: FileOperations> VTable<O> {
         pos: *mut bindings::loff_t,
     ) -> isize {
         let mut to = UserSlice::new(UserPtr::from_ptr(buf.cast()), len).writer();
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes an open file of this kind.
         let data = unsafe { data::<O>(file) };
-        // SAFETY: The file is open for this call, and what calls of fdget_pos() there are for it
-        // are on this thread or have locked it.
-        // INVARIANT: The file is of this kind; the VFS calls ->read() from the read of this file
-        // and of no other.
-        let file = OpenFile(unsafe { LocalFile::from_raw_file(file) }, PhantomData);
-        // SAFETY: By the safety requirements the position is ours.
+        // SAFETY: The file is open for this call, and of this kind; the VFS calls ->read() from the
+        // read of this file and of no other.
+        let file = unsafe { OpenFile::from_raw(file) };
+        // SAFETY: The VFS passes a valid position, which is ours for this call.
         let pos = unsafe { &mut *pos };
 
         moved(O::read(data, &file, &mut to, pos), len)
@@ -396,12 +475,11 @@ impl<O: FileOperations> VTable<O> {
         _pos: *mut bindings::loff_t,
     ) -> isize {
         let mut from = UserSlice::new(UserPtr::from_ptr(buf.cast_mut().cast()), len).reader();
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes an open file of this kind.
         let data = unsafe { data::<O>(file) };
-        // SAFETY: As in `read`.
-        // INVARIANT: The file is of this kind; the VFS calls ->write() from the write of this file
-        // and of no other.
-        let file = OpenFile(unsafe { LocalFile::from_raw_file(file) }, PhantomData);
+        // SAFETY: The file is open for this call, and of this kind; the VFS calls ->write() from the
+        // write of this file and of no other.
+        let file = unsafe { OpenFile::from_raw(file) };
 
         moved(O::write(data, &file, &mut from), len)
     }
@@ -413,14 +491,14 @@ impl<O: FileOperations> VTable<O> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // SAFETY: By the safety requirements the kiocb is valid.
+        // SAFETY: The VFS passes a valid kiocb.
         let file = unsafe { (*kiocb).ki_filp };
-        // SAFETY: By the safety requirements.
-        let inode = unsafe { Self::inode(file) };
-        // SAFETY: The caller passes it for the time of this call; `open` has set the private data
+        // SAFETY: The VFS passes an open file of this kind.
+        let inode = unsafe { inode::<O>(file) };
+        // SAFETY: The VFS passes it for the time of this call; `open` has set the private data
         // of the file, which is one of this kind.
         let mut kiocb = unsafe { Kiocb::from_raw(kiocb) };
-        // SAFETY: The caller passes it for the time of this call, as one to read into.
+        // SAFETY: The VFS passes it for the time of this call, as one to read into.
         let to = unsafe { IovIterDest::from_raw(iter) };
         let before = to.len();
         let result = O::read_iter(inode, &mut kiocb, to);
@@ -435,57 +513,19 @@ impl<O: FileOperations> VTable<O> {
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // SAFETY: By the safety requirements the kiocb is valid.
+        // SAFETY: The VFS passes a valid kiocb.
         let file = unsafe { (*kiocb).ki_filp };
-        // SAFETY: By the safety requirements.
-        let inode = unsafe { Self::inode(file) };
-        // SAFETY: As in `read_iter`.
+        // SAFETY: The VFS passes an open file of this kind.
+        let inode = unsafe { inode::<O>(file) };
+        // SAFETY: The VFS passes it for the time of this call; `open` has set the private data of
+        // the file, which is one of this kind.
         let mut kiocb = unsafe { Kiocb::from_raw(kiocb) };
-        // SAFETY: The caller passes it for the time of this call, as one to write from.
+        // SAFETY: The VFS passes it for the time of this call, as one to write from.
         let from = unsafe { IovIterSource::from_raw(iter) };
         let before = from.len();
         let result = O::write_iter(inode, &mut kiocb, from);
 
         moved(result, before.saturating_sub(from.len()))
-    }
-
-    /// The inode of an open file.
-    ///
-    /// # Safety
-    ///
-    /// `file` must be an open file of this kind, and stay so for `'a`.
-    #[inline]
-    unsafe fn inode<'a>(file: *mut bindings::file) -> &'a Inode<O::FileSystem> {
-        // SAFETY: By the safety requirements.
-        let inode = unsafe { bindings::file_inode(file) };
-
-        // SAFETY: The inode is held by the file, and of this file system.
-        unsafe { Inode::from_raw(inode) }
-    }
-
-    /// # Safety
-    ///
-    /// `file` must be an open file of this kind, the others be arguments of `->splice_write()`.
-    unsafe extern "C" fn splice_write(
-        pipe: *mut bindings::pipe_inode_info,
-        file: *mut bindings::file,
-        ppos: *mut bindings::loff_t,
-        len: usize,
-        flags: c_uint,
-    ) -> isize {
-        // SAFETY: By the safety requirements the position is ours.
-        let pos = unsafe { *ppos };
-        // SAFETY: By the safety requirements.
-        let mut splice = unsafe { SpliceWrite::new(pipe, file, pos, len, flags) };
-        // SAFETY: By the safety requirements.
-        let data = unsafe { data::<O>(file) };
-        // SAFETY: By the safety requirements.
-        let inode = unsafe { Self::inode(file) };
-        let result = O::splice_write(data, inode, &mut splice);
-
-        // SAFETY: By the safety requirements the position is ours.
-        unsafe { *ppos = splice.pos() };
-        moved(result, len)
     }
 
     /// # Safety
@@ -497,10 +537,10 @@ impl<O: FileOperations> VTable<O> {
         offset: bindings::loff_t,
         len: bindings::loff_t,
     ) -> c_long {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes an open file of this kind.
         let data = unsafe { data::<O>(file) };
-        // SAFETY: By the safety requirements.
-        let inode = unsafe { Self::inode(file) };
+        // SAFETY: The VFS passes an open file of this kind.
+        let inode = unsafe { inode::<O>(file) };
         // SAFETY: The file is open for this call, which fdget_pos() has no part in.
         let file = unsafe { LocalFile::from_raw_file(file) };
 
@@ -512,47 +552,18 @@ impl<O: FileOperations> VTable<O> {
 
     /// # Safety
     ///
-    /// `file` must be an open file of this kind.
-    unsafe extern "C" fn llseek(
-        file: *mut bindings::file,
-        offset: bindings::loff_t,
-        whence: c_int,
-    ) -> bindings::loff_t {
-        if whence != bindings::SEEK_DATA as c_int && whence != bindings::SEEK_HOLE as c_int {
-            // SAFETY: By the safety requirements.
-            return unsafe { bindings::generic_file_llseek(file, offset, whence) };
-        }
-        from_result(|| {
-            // SAFETY: By the safety requirements.
-            let backing = unsafe { Straight::<O>::backing(file) }?;
-            let found = backing.seek_data_or_hole(offset, whence)?;
-
-            // SAFETY: By the safety requirements; the inode is held by the file.
-            Ok(unsafe {
-                bindings::vfs_setpos(
-                    file,
-                    found,
-                    (*(*bindings::file_inode(file)).i_sb).s_maxbytes,
-                )
-            })
-        })
-    }
-
-    /// # Safety
-    ///
     /// `file` must be an open file of this kind, and `table` null or valid.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
-        // SAFETY: `open` has set the private data, and it stays until `release`. The file is open
-        // for this call, which fdget_pos() has no part in. The table is valid for it.
-        unsafe {
-            O::poll(
-                O::Data::borrow((*file).private_data),
-                File::from_raw_file(file),
-                PollTable::from_raw(table),
-            )
-        }
+        // SAFETY: The VFS passes an open file of this kind.
+        let data = unsafe { data::<O>(file) };
+        // SAFETY: The file is open for this call, which fdget_pos() has no part in.
+        let file = unsafe { File::from_raw_file(file) };
+        // SAFETY: The VFS passes a table that is null or valid for this call.
+        let table = unsafe { PollTable::from_raw(table) };
+
+        O::poll(data, file, table)
     }
 }

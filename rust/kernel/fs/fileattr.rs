@@ -9,11 +9,16 @@ use super::{
     FileSystem,
     GetAttr,
     Inode,
+    InodeOperations,
     LockedInode,
     NewInode,
     Path, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    error::from_result,
+    prelude::*, //
+};
 
 /// Flags that user space knows, the `FS_*_FL` constants of `include/uapi/linux/fs.h`.
 pub mod fl {
@@ -67,8 +72,10 @@ impl InodeFlags {
 impl<T: FileSystem> Inode<T> {
     /// The flags, which may be outdated without the [lock](Self::lock).
     pub fn flags(&self) -> InodeFlags {
+        // SAFETY: The inode is valid.
+        let flags = unsafe { &raw const (*self.as_ptr()).i_flags };
         // SAFETY: The inode is valid; C reads the flags without a lock as well.
-        let flags = unsafe { (&raw const (*self.as_ptr()).i_flags).read_volatile() };
+        let flags = unsafe { flags.read_volatile() };
 
         InodeFlags(flags & InodeFlags::ALL)
     }
@@ -102,14 +109,20 @@ impl Path {
 }
 
 /// What the attributes of a file are, or are to be: a `struct file_kattr`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::fileattr::{fl, FileKattr};
+///
+/// /// Whether nothing but `chattr +d` and `-d` is asked for.
+/// fn is_nodump(fa: &FileKattr<'_>) -> bool {
+///     !fa.has_fsx() && fa.flags() & !fl::NODUMP == 0
+/// }
+/// ```
 pub struct FileKattr<'a>(&'a mut bindings::file_kattr);
 
-impl<'a> FileKattr<'a> {
-    #[inline]
-    pub(super) fn new(raw: &'a mut bindings::file_kattr) -> Self {
-        Self(raw)
-    }
-
+impl FileKattr<'_> {
     /// The [flags](fl) that a file is to have.
     #[inline]
     pub fn flags(&self) -> u32 {
@@ -147,4 +160,51 @@ impl<T: FileSystem> GetAttr<'_, T> {
             }
         }
     }
+}
+
+/// `->fileattr_get()`.
+///
+/// # Safety
+///
+/// `dentry` must be positive and of this file system; `fa` be valid.
+pub(super) unsafe extern "C" fn fileattr_get<O: InodeOperations>(
+    dentry: *mut bindings::dentry,
+    fa: *mut bindings::file_kattr,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The VFS holds a reference to the dentry.
+        let inode = unsafe { bindings::d_inode(dentry) };
+        // SAFETY: The dentry is positive, and holds its inode.
+        let inode = unsafe { Inode::from_raw(inode) };
+        // SAFETY: The VFS passes a valid structure, which is ours for this call.
+        let fa = unsafe { &mut *fa };
+
+        O::fileattr_get(inode, &mut FileKattr(fa))?;
+        Ok(0)
+    })
+}
+
+/// `->fileattr_set()`.
+///
+/// # Safety
+///
+/// `dentry` must be positive and of this file system, and its inode locked; `fa` be valid.
+pub(super) unsafe extern "C" fn fileattr_set<O: InodeOperations>(
+    _idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    fa: *mut bindings::file_kattr,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The VFS holds a reference to the dentry.
+        let inode = unsafe { bindings::d_inode(dentry) };
+        // SAFETY: The dentry is positive, and holds its inode.
+        let inode = unsafe { Inode::from_raw(inode) };
+        // SAFETY: The VFS has locked the inode for this call.
+        let locked = unsafe { LockedInode::new(inode) };
+        // SAFETY: The VFS passes a valid structure, which is ours for this call.
+        let fa = unsafe { &mut *fa };
+
+        O::fileattr_set(locked, &FileKattr(fa))?;
+        Ok(0)
+    })
 }

@@ -10,6 +10,7 @@
 //! [`BackingFile`](super::BackingFile) do.
 
 use super::{
+    times,
     FileSystem,
     GetAttr,
     LockedInode,
@@ -69,12 +70,8 @@ fn cmp(a: &bindings::timespec64, b: &bindings::timespec64) -> Ordering {
 impl<T: FileSystem> LockedInode<'_, T> {
     /// Changes the time of the last change of the contents (`inode_set_mtime_to_ts()`).
     pub fn set_mtime(&self, mtime: Timespec) {
-        let (inode, mtime) = (self.as_ptr(), mtime.into_raw());
-
         // SAFETY: The inode is valid and locked, by the type invariant of `LockedInode`.
-        unsafe { (*inode).i_mtime_sec = mtime.tv_sec };
-        // SAFETY: As for the seconds. CAST: It is below 1,000,000,000.
-        unsafe { (*inode).i_mtime_nsec = mtime.tv_nsec as u32 };
+        unsafe { times::set_mtime(self.as_ptr(), mtime.into_raw()) };
     }
 
     /// Moves the time of the last change of the attributes on to `ctime`, but neither back nor

@@ -7,6 +7,15 @@
 use crate::bindings;
 
 /// The type of a file.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileType, Mode};
+///
+/// assert_eq!(Mode::lnk().file_type(), Some(FileType::Lnk));
+/// assert_eq!(Mode::decode(0o060600).and_then(Mode::file_type), Some(FileType::Blk));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileType {
     /// A regular file (`S_IFREG`).
@@ -26,6 +35,17 @@ pub enum FileType {
 }
 
 /// The type of a file and its access mode: a `umode_t`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::Mode;
+///
+/// let mode = Mode::dir(0o755).with_permissions(Mode::reg(0o700));
+///
+/// assert!(mode.is_dir());
+/// assert_eq!(mode.permissions(), 0o700);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mode(bindings::umode_t);
 

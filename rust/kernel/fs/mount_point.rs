@@ -13,6 +13,18 @@ use crate::{
 
 /// An empty folder in `/sys/fs`, which is removed when this is dropped.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::SysfsMountPoint;
+///
+/// let folder = SysfsMountPoint::new(c"example")?;
+///
+/// // It is in `/sys/fs` until it is dropped.
+/// drop(folder);
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// The folder is there.
@@ -25,11 +37,11 @@ impl SysfsMountPoint {
     ///
     /// `EEXIST` if the name is taken, `ENOMEM`.
     pub fn new(name: &'static CStr) -> Result<Self> {
-        // SAFETY: `fs_kobj` is there before any initcall of a file system runs; the name ends with
-        // a zero.
-        to_result(unsafe {
-            bindings::sysfs_create_mount_point(bindings::fs_kobj, name.as_char_ptr())
-        })?;
+        // SAFETY: It is set before any initcall of a file system runs, and never changes.
+        let fs = unsafe { bindings::fs_kobj };
+
+        // SAFETY: The folder is valid for good; the name is a string.
+        to_result(unsafe { bindings::sysfs_create_mount_point(fs, name.as_char_ptr()) })?;
         // INVARIANT: It has just been made.
         Ok(Self(name))
     }
@@ -37,7 +49,10 @@ impl SysfsMountPoint {
 
 impl Drop for SysfsMountPoint {
     fn drop(&mut self) {
+        // SAFETY: It is set before any initcall of a file system runs, and never changes.
+        let fs = unsafe { bindings::fs_kobj };
+
         // SAFETY: By the type invariant the folder is there.
-        unsafe { bindings::sysfs_remove_mount_point(bindings::fs_kobj, self.0.as_char_ptr()) };
+        unsafe { bindings::sysfs_remove_mount_point(fs, self.0.as_char_ptr()) };
     }
 }

@@ -27,6 +27,14 @@ enum Kind {
 }
 
 /// One mount option: a `struct fs_parameter_spec`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::param::Spec;
+///
+/// const MODE: Spec = Spec::u32oct(c"mode", 0);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Spec {
     raw: bindings::fs_parameter_spec,
@@ -109,6 +117,15 @@ impl Spec {
 }
 
 /// The options of a file system, closed by the empty entry that C looks for.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::param::{Spec, Table};
+///
+/// /// `size=` and `persist`.
+/// static OPTIONS: Table<2> = Table::new([Spec::size(c"size", 0), Spec::flag_no(c"persist", 1)]);
+/// ```
 #[repr(C)]
 pub struct Table<const N: usize> {
     specs: [bindings::fs_parameter_spec; N],
@@ -161,6 +178,16 @@ impl<const N: usize> Table<N> {
 
 /// The options of a file system.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::param::{Parameters, Spec, Table};
+///
+/// static OPTIONS: Table<1> = Table::new([Spec::uid(c"uid", 0)]);
+///
+/// const PARAMETERS: Parameters = OPTIONS.parameters();
+/// ```
+///
 /// # Invariants
 ///
 /// `specs` points at a static array of specifications whose last entry is all zeroes.
@@ -192,10 +219,11 @@ impl Parameters {
     ) -> Result<(u8, Value<'a>), c_int> {
         let mut result: bindings::fs_parse_result = pin_init::zeroed();
 
-        // SAFETY: `fc` and `param` are valid by the safety requirements, the array by the type
-        // invariant.
-        let opt =
-            unsafe { bindings::__fs_parse(&raw mut (*fc).log, self.specs, param, &mut result) };
+        // SAFETY: The caller guarantees that the context is valid.
+        let log = unsafe { &raw mut (*fc).log };
+        // SAFETY: The log and the parameter are valid, as the caller guarantees, and the array by
+        // the type invariant.
+        let opt = unsafe { bindings::__fs_parse(log, self.specs, param, &mut result) };
         if opt < 0 {
             return Err(opt);
         }
@@ -216,39 +244,71 @@ impl Parameters {
             // SAFETY: `fs_param_is_gid()` has filled this member of the union.
             Kind::Gid => Value::Gid(Kgid::from_raw(unsafe { result.__bindgen_anon_1.gid })),
             Kind::String => {
-                // SAFETY: `fs_param_is_string()` has checked that the parameter is a string, which
-                // belongs to `param`.
-                Value::String(unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) })
+                // SAFETY: `fs_param_is_string()` has checked that the parameter is a string.
+                Value::String(unsafe { string(param) })
             }
             Kind::Flag => Value::Flag(!result.negated),
             Kind::Number | Kind::Size => {
-                // SAFETY: As above.
-                let string = unsafe { CStr::from_char_ptr((*param).__bindgen_anon_1.string) };
+                // SAFETY: `fs_param_is_string()` has checked that the parameter is a string.
+                let string = unsafe { string(param) };
 
-                match number(string, matches!(kind, Kind::Size)) {
-                    Ok(number) => Value::Number(number),
-                    Err(e) => {
-                        // SAFETY: `fc` and `param` are valid by the safety requirements, and the
-                        // key is a string, as the format says.
-                        unsafe {
-                            bindings::logfc(
-                                (*fc).log.log,
-                                (*fc).log.prefix,
-                                b'e',
-                                c"Bad value for '%s'".as_char_ptr(),
-                                (*param).key,
-                            )
-                        };
-                        return Err(e.to_errno());
-                    }
-                }
+                Value::Number(number(string, matches!(kind, Kind::Size)).map_err(|e| {
+                    // SAFETY: The caller guarantees that the context and the parameter are valid.
+                    unsafe { log_bad_value(fc, param) };
+                    e.to_errno()
+                })?)
             }
         };
         Ok((opt, value))
     }
 }
 
+/// The string that a parameter has.
+///
+/// # Safety
+///
+/// `param` must be valid and have one, and stay for `'a`.
+unsafe fn string<'a>(param: *const bindings::fs_parameter) -> &'a CStr {
+    // SAFETY: The caller guarantees that the parameter is valid.
+    let value = unsafe { &(*param).__bindgen_anon_1 };
+    // SAFETY: The caller guarantees that this member of the union is the one that is used.
+    let string = unsafe { value.string };
+
+    // SAFETY: The string belongs to the parameter, which the caller guarantees to stay.
+    unsafe { CStr::from_char_ptr(string) }
+}
+
+/// Says in the log of `fc` that the value of a parameter can't be read (`invalf()`).
+///
+/// # Safety
+///
+/// `fc` and `param` must be valid.
+unsafe fn log_bad_value(fc: *mut bindings::fs_context, param: *const bindings::fs_parameter) {
+    let format = c"Bad value for '%s'".as_char_ptr();
+    // SAFETY: The caller guarantees that the context is valid.
+    let log = unsafe { &(*fc).log };
+    // SAFETY: The caller guarantees that the parameter is valid.
+    let key = unsafe { (*param).key };
+
+    // SAFETY: The log is that of a context, and the key a string, as the format says.
+    unsafe { bindings::logfc(log.log, log.prefix, b'e', format, key) };
+}
+
 /// The value of a mount option: a `struct fs_parse_result`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::param::Value;
+///
+/// /// The value of an option that is a number.
+/// fn number(value: Value<'_>) -> Result<u64> {
+///     match value {
+///         Value::Number(number) => Ok(number),
+///         _ => Err(EINVAL),
+///     }
+/// }
+/// ```
 pub enum Value<'a> {
     /// Of [`Spec::u32`] and [`Spec::u32oct`].
     U32(u32),

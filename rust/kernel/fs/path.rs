@@ -27,6 +27,21 @@ use core::ptr::NonNull;
 
 /// A `struct path` to a positive dentry.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::Path;
+///
+/// let path = Path::shmem_kernel_file(c"example", b"contents")?;
+/// let file = path.kernel_file_open()?;
+/// let mut buf = [0; 8];
+///
+/// assert_eq!(path.i_size_read(), 8);
+/// assert_eq!(file.kernel_read(&mut buf, 0)?, 8);
+/// assert_eq!(&buf, b"contents");
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// References to the mount and to the dentry are owned, and the dentry is positive.
@@ -41,8 +56,11 @@ unsafe impl Sync for Path {}
 impl Path {
     /// The path that a file was opened by (`path_get()` of `file->f_path`).
     pub fn of_file(file: &File) -> Self {
+        // SAFETY: An open file is valid; this member of the union is the one that is used.
+        let path = unsafe { &raw const (*file.as_ptr()).__bindgen_anon_1.f_path };
+
         // SAFETY: An open file holds its path, which doesn't change and is positive.
-        unsafe { Self::get(&(*file.as_ptr()).__bindgen_anon_1.f_path) }
+        unsafe { Self::get(path) }
     }
 
     /// Makes an unlinked file of shmem for the kernel's own use, which holds `contents`
@@ -127,10 +145,10 @@ impl Path {
     ///
     /// `path` must be held by somebody, and positive.
     unsafe fn get(path: *const bindings::path) -> Self {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller guarantees that the path is held.
         unsafe { bindings::path_get(path) };
-        // INVARIANT: The references have just been taken.
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller guarantees that the path is held, and so is valid.
+        // INVARIANT: The references have just been taken, and the path is positive.
         Self(unsafe { path.read() })
     }
 
@@ -153,8 +171,11 @@ impl Path {
     /// How many blocks of 512 bytes it has (`i_blocks`), which may be outdated.
     #[inline]
     pub fn i_blocks(&self) -> u64 {
+        // SAFETY: The inode is held by the dentry.
+        let blocks = unsafe { &raw const (*self.inode()).i_blocks };
+
         // SAFETY: The inode is held by the dentry; C reads the number without a lock as well.
-        unsafe { (&raw const (*self.inode()).i_blocks).read_volatile() }
+        unsafe { blocks.read_volatile() }
     }
 
     /// The times, which may be outdated.
@@ -168,12 +189,12 @@ impl Path {
     pub fn set_times(&self, times: Times) {
         let inode = self.inode();
 
-        // SAFETY: The inode is held by the dentry, and locked while its times change.
-        unsafe {
-            bindings::inode_lock(inode);
-            times.set(inode);
-            bindings::inode_unlock(inode);
-        }
+        // SAFETY: The inode is held by the dentry.
+        unsafe { bindings::inode_lock(inode) };
+        // SAFETY: The inode is held by the dentry, and has just been locked.
+        unsafe { times.set(inode) };
+        // SAFETY: The inode is held by the dentry, and locked by this function.
+        unsafe { bindings::inode_unlock(inode) };
         self.set_queried();
     }
 
@@ -182,12 +203,12 @@ impl Path {
     pub fn set_private(&self) {
         let inode = self.inode();
 
-        // SAFETY: The inode is held by the dentry, and locked while its flags change.
-        unsafe {
-            bindings::inode_lock(inode);
-            bindings::inode_set_flags(inode, bindings::S_PRIVATE, bindings::S_PRIVATE);
-            bindings::inode_unlock(inode);
-        }
+        // SAFETY: The inode is held by the dentry.
+        unsafe { bindings::inode_lock(inode) };
+        // SAFETY: The inode is held by the dentry, and has just been locked.
+        unsafe { bindings::inode_set_flags(inode, bindings::S_PRIVATE, bindings::S_PRIVATE) };
+        // SAFETY: The inode is held by the dentry, and locked by this function.
+        unsafe { bindings::inode_unlock(inode) };
     }
 
     /// Whether somebody has it open for writing, or a shared mapping of a file that was
@@ -205,21 +226,18 @@ impl Path {
     /// `EPERM` if the size is fixed by a seal or by LUO, `EINVAL` if it is negative or this isn't a
     /// regular file, and what else the file system returns.
     pub fn do_truncate(&self, length: Offset) -> Result {
+        let idmap = &raw mut bindings::nop_mnt_idmap;
+        // SAFETY: The inode is held by the dentry.
+        let mode = unsafe { &raw const (*self.inode()).i_mode };
         // SAFETY: The inode is held by the dentry; the type of a file doesn't change.
-        let mode = unsafe { (&raw const (*self.inode()).i_mode).read_volatile() };
+        let mode = unsafe { mode.read_volatile() };
 
         if length < 0 || !Mode::from_raw(mode).is_reg() {
             return Err(EINVAL);
         }
         // SAFETY: By the type invariant the dentry is positive; the map changes no number.
         to_result(unsafe {
-            bindings::do_truncate(
-                &raw mut bindings::nop_mnt_idmap,
-                self.0.dentry,
-                length,
-                0,
-                core::ptr::null_mut(),
-            )
+            bindings::do_truncate(idmap, self.0.dentry, length, 0, core::ptr::null_mut())
         })
     }
 
@@ -231,14 +249,14 @@ impl Path {
     ///
     /// `ENOMEM`, and what the file system returns.
     pub fn kernel_file_open(&self) -> Result<ARef<File>> {
-        // SAFETY: By the type invariant the path is positive; the credentials of the current task
-        // are valid during the call.
+        const FLAGS: u32 = bindings::O_RDONLY | bindings::O_LARGEFILE | bindings::O_NOATIME;
+
+        // SAFETY: The credentials of the current task are valid while it runs.
+        let cred = unsafe { bindings::current_cred() };
+        // SAFETY: By the type invariant the path is positive; the credentials are valid during the
+        // call.
         let file = from_err_ptr(unsafe {
-            bindings::kernel_file_open(
-                self.as_ptr(),
-                (bindings::O_RDONLY | bindings::O_LARGEFILE | bindings::O_NOATIME) as c_int,
-                bindings::current_cred(),
-            )
+            bindings::kernel_file_open(self.as_ptr(), FLAGS as c_int, cred)
         })?;
         let file = NonNull::new(file).ok_or(ENOENT)?;
 

@@ -9,6 +9,7 @@
 
 use super::{
     context,
+    inode_info,
     param,
     sb::{
         self,
@@ -63,6 +64,55 @@ pub mod flags {
 /// super_operations`, with the names that the callbacks have there. Operations on inodes and open
 /// files belong to the inode, see [`InodeOperations`](super::InodeOperations) and
 /// [`FileOperations`](super::FileOperations).
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{
+///     param, FileSystem, FileSystemType, FsContext, InodeOperations, InodeOps, Mode, NewInode,
+///     NewSuperBlock, NewTree,
+/// };
+///
+/// /// A file system that is an empty directory.
+/// struct Empty;
+///
+/// static EMPTY: FileSystemType<Empty> = FileSystemType::new();
+/// static PARAMETERS: param::Table<0> = param::Table::new([]);
+///
+/// #[vtable]
+/// impl FileSystem for Empty {
+///     type Context = ();
+///     type Info = ();
+///     type InodeData = ();
+///
+///     const NAME: &'static CStr = c"empty";
+///     const FLAGS: i32 = 0;
+///     const PARAMETERS: param::Parameters = PARAMETERS.parameters();
+///
+///     fn init_fs_context(_fc: &FsContext<'_, Self>) -> Result<KBox<()>> {
+///         Ok(KBox::new((), GFP_KERNEL)?)
+///     }
+///
+///     fn get_tree(fc: &mut NewTree<'_, Self>) -> Result {
+///         fc.get_tree_keyed(()).map(|_is_new| ())
+///     }
+///
+///     fn fill_super(sb: &NewSuperBlock<'_, Self>, _fc: &mut FsContext<'_, Self>) -> Result {
+///         let mut root = NewInode::new(sb, Mode::dir(0o555), ())?;
+///
+///         root.set_inode_ops(InodeOps::dir::<Root>())?;
+///         sb.make_root(root)?;
+///         Ok(())
+///     }
+/// }
+///
+/// struct Root;
+///
+/// #[vtable]
+/// impl InodeOperations for Root {
+///     type FileSystem = Empty;
+/// }
+/// ```
 #[vtable]
 pub trait FileSystem: Sized + 'static {
     /// What a mount gathers before there is a superblock: `fc->fs_private`.
@@ -94,8 +144,10 @@ pub trait FileSystem: Sized + 'static {
 
     /// Takes the mount option with the number `opt`.
     ///
-    /// Called with `fc->uapi_mutex` held.
-    fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result;
+    /// Called with `fc->uapi_mutex` held. Without this method each is `EINVAL`.
+    fn parse_param(_fc: &mut FsContext<'_, Self>, _opt: u8, _value: param::Value<'_>) -> Result {
+        Err(EINVAL)
+    }
 
     /// Finds or makes the superblock, by [`NewTree::get_tree_keyed`].
     ///
@@ -114,8 +166,11 @@ pub trait FileSystem: Sized + 'static {
     /// Runs with `sb->s_umount` held for writing.
     fn filled(_sb: &FilledSuperBlock<'_, Self>) {}
 
-    /// Changes the options of a live superblock, with `sb->s_umount` held for writing.
-    fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result;
+    /// Changes the options of a live superblock, with `sb->s_umount` held for writing. Without this
+    /// method nothing changes.
+    fn reconfigure(_sb: &SuperBlock<Self>, _fc: &mut FsContext<'_, Self>) -> Result {
+        Ok(())
+    }
 
     /// Writes the options as `/proc/mounts` shows them, each with a leading comma.
     fn show_options(_sb: &SuperBlock<Self>, _m: &SeqFile) -> Result {
@@ -157,6 +212,20 @@ pub trait FileSystem: Sized + 'static {
 /// A `struct file_system_type`, meant for a `static`.
 ///
 /// It holds the lock classes of its superblocks and inodes, which lockdep wants in static memory.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileSystem, FileSystemType};
+///
+/// /// How many superblocks can't be changed.
+/// fn count<T: FileSystem>(fs_type: &FileSystemType<T>) -> usize {
+///     let mut count = 0;
+///
+///     fs_type.iterate_supers_type(&mut |sb| count += usize::from(sb.is_rdonly()));
+///     count
+/// }
+/// ```
 #[repr(transparent)]
 pub struct FileSystemType<T: FileSystem> {
     inner: Opaque<bindings::file_system_type>,
@@ -193,8 +262,9 @@ impl<T: FileSystem> FileSystemType<T> {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if there is a file system of that name already.
+    /// `EBUSY` if there is a file system of that name already, `ENOMEM`.
     pub fn register(&'static self) -> Result<Registration<T>> {
+        inode_info::init_cache()?;
         // SAFETY: `self` is static, so it is valid for as long as it is registered, and a
         // superblock that outlives the registration still finds its type.
         to_result(unsafe { bindings::register_filesystem(self.inner.get()) })?;
@@ -211,10 +281,11 @@ impl<T: FileSystem> FileSystemType<T> {
         ///
         /// `sb` must be a live superblock of `T`, `f` be from below.
         unsafe extern "C" fn each<T: FileSystem>(sb: *mut bindings::super_block, f: *mut c_void) {
-            // SAFETY: By the safety requirements; iterate_supers_type() calls one after the other.
+            // SAFETY: The caller passes the reference from below; iterate_supers_type() calls one
+            // after the other.
             let f = unsafe { &mut *f.cast::<&mut dyn FnMut(&SuperBlock<T>)>() };
 
-            // SAFETY: By the safety requirements.
+            // SAFETY: The caller passes a live superblock of `T`.
             f(unsafe { SuperBlock::from_raw(sb) });
         }
         let mut f = f;
@@ -253,6 +324,16 @@ const fn has_dot(name: &[u8]) -> bool {
 /// Superblocks may outlive it: their type is static, and in a module each of them holds a reference
 /// to the module, which is why it is dropped there only after the last of them is gone. Dropping it
 /// sleeps, until the inodes of those are freed (`rcu_barrier()`).
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileSystem, FileSystemType, Registration};
+///
+/// fn register<T: FileSystem>(fs_type: &'static FileSystemType<T>) -> Result<Registration<T>> {
+///     fs_type.register()
+/// }
+/// ```
 ///
 /// # Invariants
 ///

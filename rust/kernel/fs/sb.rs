@@ -6,24 +6,14 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
 use super::{
-    inode,
-    xattr,
     Dentry,
     DentryRef,
     FileSystem,
-    FsContext,
-    Mode,
     NewInode, //
 };
 use crate::{
     bindings,
-    error::{
-        from_result,
-        to_result,
-        Error, //
-    },
     prelude::*,
-    seq_file::SeqFile,
     types::{
         ForeignOwnable,
         Opaque, //
@@ -37,10 +27,26 @@ use core::{
     ptr::NonNull, //
 };
 
+mod ops;
+pub(super) use self::ops::{
+    fill_super,
+    kill_sb, //
+};
+
 /// Flags of a superblock that are not those of a mount, the `SB_I_*` constants of
 /// `include/linux/fs/super_types.h`.
 pub mod iflags {
     /// A combination of these flags, by `|`. Others the VFS keeps for itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kernel::fs::sb::iflags;
+    ///
+    /// let flags = iflags::NOEXEC | iflags::NODEV;
+    ///
+    /// assert!(flags != iflags::NOEXEC);
+    /// ```
     #[derive(Clone, Copy, PartialEq, Eq)]
     pub struct IFlags(pub(super) c_ulong);
 
@@ -66,6 +72,17 @@ pub mod iflags {
 
 /// A `struct super_block` of the file system `T`.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileSystem, SuperBlock};
+///
+/// /// Whether somebody may change the root.
+/// fn is_changeable<T: FileSystem>(sb: &SuperBlock<T>) -> bool {
+///     !sb.is_rdonly() && sb.root().is_some()
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// `s_fs_info` comes from `T::Info::into_foreign()`.
@@ -83,9 +100,10 @@ impl<T: FileSystem> SuperBlock<T> {
     /// # Safety
     ///
     /// `raw` must be a superblock of the file system `T` that is valid for `'a`, made by
-    /// [`FsContext::get_tree_keyed`].
+    /// [`NewTree::get_tree_keyed`](super::NewTree::get_tree_keyed).
     pub(super) unsafe fn from_raw<'a>(raw: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: By the safety requirements, and as the type is transparent.
+        // SAFETY: The caller guarantees that the superblock is valid for the lifetime; the type is
+        // transparent.
         unsafe { &*raw.cast() }
     }
 
@@ -96,20 +114,28 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// What belongs to the superblock: `sb->s_fs_info`.
     pub fn info(&self) -> <T::Info as ForeignOwnable>::Borrowed<'_> {
+        // SAFETY: The superblock is valid; the field doesn't change once it is set.
+        let info = unsafe { (*self.as_ptr()).s_fs_info };
+
         // SAFETY: By the type invariant it came from `into_foreign()`. It is taken back after the
         // superblock is dead, by [`KillSuper`].
-        unsafe { T::Info::borrow((*self.as_ptr()).s_fs_info) }
+        unsafe { T::Info::borrow(info) }
     }
 
     /// Whether nothing on it can be changed (`SB_RDONLY`).
     pub fn is_rdonly(&self) -> bool {
+        // SAFETY: The superblock is valid.
+        let flags = unsafe { &raw const (*self.as_ptr()).s_flags };
         // SAFETY: The superblock is valid; C reads the flags without a lock as well.
-        unsafe { (&raw const (*self.as_ptr()).s_flags).read_volatile() & bindings::SB_RDONLY != 0 }
+        let flags = unsafe { flags.read_volatile() };
+
+        flags & bindings::SB_RDONLY != 0
     }
 
     /// The root directory: `sb->s_root`, which a superblock has from `fill_super` to `kill_sb`.
     pub fn root(&self) -> Option<&Dentry<T>> {
-        // SAFETY: The superblock is valid. Nobody but who fills it sees it before it has its root.
+        // SAFETY: The superblock is valid. Before it has its root, only the task that fills it sees
+        // it.
         let root = unsafe { (*self.as_ptr()).s_root };
 
         // SAFETY: The superblock holds a reference to its root.
@@ -134,15 +160,18 @@ impl<T: FileSystem> SuperBlock<T> {
 
     /// How many active references there are: mounts, and each [`ActiveSuper`] (`sb->s_active`).
     pub fn s_active(&self) -> i32 {
-        // SAFETY: The superblock is valid, and with it the counter.
-        unsafe { bindings::atomic_read(&raw const (*self.as_ptr()).s_active) }
+        // SAFETY: The superblock is valid.
+        let count = unsafe { &raw const (*self.as_ptr()).s_active };
+
+        // SAFETY: The counter is that of the superblock, which is valid.
+        unsafe { bindings::atomic_read(count) }
     }
 
     /// Keeps the superblock alive though it isn't mounted (`atomic_inc_not_zero(&sb->s_active)`).
     ///
     /// None if it is being killed already, or isn't born yet (`SB_BORN`): if its mount failed,
-    /// sync() and each mount of the same key would wait for it for as long as it is kept. Who fills
-    /// it has [`FilledSuperBlock::get_active`].
+    /// sync() and each mount of the same key would wait for it for as long as it is kept. For the
+    /// task that fills it there is [`FilledSuperBlock::get_active`].
     pub fn get_active(&self) -> Option<ActiveSuper<T>> {
         // SAFETY: The superblock is valid.
         let got = unsafe { bindings::super_get_active(self.as_ptr()) };
@@ -159,6 +188,17 @@ impl<T: FileSystem> SuperBlock<T> {
 /// and [`FileSystem::kill_sb`]. That sleeps and takes `s_umount`: it must not be dropped where
 /// `s_umount` of the superblock is held, nor under a lock that `kill_sb` or the end of an inode
 /// takes. In `filled` and `reconfigure` it is not the last: the context has one.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{ActiveSuper, FileSystem, SuperBlock};
+///
+/// /// Keeps a superblock alive beyond its last unmount.
+/// fn keep<T: FileSystem>(sb: &SuperBlock<T>) -> Result<ActiveSuper<T>> {
+///     sb.get_active().ok_or(ESTALE)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -184,12 +224,26 @@ impl<T: FileSystem> Deref for ActiveSuper<T> {
 
 impl<T: FileSystem> Drop for ActiveSuper<T> {
     fn drop(&mut self) {
+        let sb = self.as_ptr();
+
         // SAFETY: By the type invariant the reference is ours; it is not used again.
-        unsafe { bindings::deactivate_super(self.0.as_ref().as_ptr()) };
+        unsafe { bindings::deactivate_super(sb) };
     }
 }
 
 /// What `statfs()` tells of a superblock: a `struct kstatfs`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::KStatFs;
+///
+/// /// A file system that is full.
+/// fn statfs(buf: &mut KStatFs<'_>) {
+///     buf.set_blocks(1024, 0);
+///     buf.set_files(16, 0);
+/// }
+/// ```
 pub struct KStatFs<'a>(pub(super) &'a mut bindings::kstatfs);
 
 impl KStatFs<'_> {
@@ -208,6 +262,17 @@ impl KStatFs<'_> {
 }
 
 /// A superblock that is being filled, which nobody else sees yet.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{sb::iflags, FileSystem, NewSuperBlock};
+///
+/// fn fill<T: FileSystem>(sb: &NewSuperBlock<'_, T>) {
+///     sb.set_magic(0x6b78_6673);
+///     sb.set_iflags(iflags::NOEXEC | iflags::NODEV);
+/// }
+/// ```
 pub struct NewSuperBlock<'a, T: FileSystem>(&'a SuperBlock<T>);
 
 impl<T: FileSystem> NewSuperBlock<'_, T> {
@@ -295,6 +360,17 @@ impl<T: FileSystem> Deref for NewSuperBlock<'_, T> {
 
 /// A new superblock that is filled, in [`FileSystem::filled`].
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{sb::FilledSuperBlock, ActiveSuper, FileSystem};
+///
+/// /// Keeps a new superblock alive beyond its last unmount.
+/// fn keep<T: FileSystem>(sb: &FilledSuperBlock<'_, T>) -> ActiveSuper<T> {
+///     sb.get_active()
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// An active reference to the superblock is held by somebody else, and it is about to be born.
@@ -313,8 +389,12 @@ impl<'a, T: FileSystem> FilledSuperBlock<'a, T> {
 
     /// Keeps the superblock alive though it isn't mounted any more.
     pub fn get_active(&self) -> ActiveSuper<T> {
-        // SAFETY: By the type invariant the counter isn't zero.
-        unsafe { bindings::atomic_inc(&raw mut (*self.0.as_ptr()).s_active) };
+        // SAFETY: The superblock is valid.
+        let count = unsafe { &raw mut (*self.0.as_ptr()).s_active };
+
+        // SAFETY: The counter is that of the superblock, which is valid; by the type invariant it
+        // isn't zero.
+        unsafe { bindings::atomic_inc(count) };
         // INVARIANT: The reference has just been taken.
         ActiveSuper(NonNull::from(self.0))
     }
@@ -332,6 +412,17 @@ impl<T: FileSystem> Deref for FilledSuperBlock<'_, T> {
 /// A superblock without users, in [`FileSystem::kill_sb`].
 ///
 /// If it is neither used nor dropped there, but forgotten, it is torn down after that.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{FileSystem, KillSuper};
+///
+/// /// Returns what belonged to the superblock.
+/// fn kill_sb<T: FileSystem>(sb: KillSuper<'_, T>) -> T::Info {
+///     sb.kill_anon_super()
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -354,7 +445,7 @@ impl<T: FileSystem> KillSuper<'_, T> {
     fn kill(&self) -> T::Info {
         let sb = self.sb.as_ptr();
 
-        // INVARIANT: It is, before anybody asks.
+        // INVARIANT: It is torn down before the flag is read.
         self.killed.set(true);
         // SAFETY: The VFS has called ->kill_sb() with this superblock, for the first and last time.
         unsafe { bindings::kill_anon_super(sb) };
@@ -378,143 +469,5 @@ impl<T: FileSystem> Deref for KillSuper<'_, T> {
 impl<T: FileSystem> Drop for KillSuper<'_, T> {
     fn drop(&mut self) {
         drop(self.kill());
-    }
-}
-
-/// # Safety
-///
-/// `sb` must be a new superblock of the file system `T`, and `fc` the context that it is made for.
-pub(super) unsafe extern "C" fn fill_super<T: FileSystem>(
-    sb: *mut bindings::super_block,
-    fc: *mut bindings::fs_context,
-) -> c_int {
-    // SAFETY: The superblock is new: nobody else uses it.
-    unsafe {
-        (*sb).s_op = &Operations::<T>::VTABLE;
-        (*sb).s_blocksize = bindings::PAGE_SIZE;
-        (*sb).s_blocksize_bits = bindings::PAGE_SHIFT as u8;
-        (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
-        (*sb).s_time_gran = 1;
-        if T::HAS_XATTRS {
-            (*sb).s_xattr = xattr::handlers::<T>();
-        }
-    }
-    from_result(|| {
-        // SAFETY: The superblock is valid, and sget_fc() has moved the key into `s_fs_info`.
-        let sb = NewSuperBlock(unsafe { SuperBlock::<T>::from_raw(sb) });
-
-        // SAFETY: The caller, `FsContext::get_tree_keyed()`, has exclusive use of the context and
-        // doesn't touch it meanwhile.
-        T::fill_super(&sb, &mut unsafe { FsContext::from_raw(fc) })?;
-        sb.root().ok_or(EINVAL)?;
-        Ok(0)
-    })
-}
-
-/// # Safety
-///
-/// `sb` must be a superblock of the file system `T` without users.
-pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
-    let killed = Cell::new(false);
-    // SAFETY: The caller passes a superblock that is valid for this call, which was made by
-    // get_tree_keyed().
-    let sb = unsafe { SuperBlock::from_raw(sb) };
-    // INVARIANT: It is just being passed.
-    let kill = || KillSuper {
-        sb,
-        killed: &killed,
-    };
-
-    T::kill_sb(kill());
-    if !killed.get() {
-        drop(kill());
-    }
-}
-
-/// The `struct super_operations` of the file system `T`.
-struct Operations<T>(PhantomData<T>);
-
-impl<T: FileSystem> Operations<T> {
-    const VTABLE: bindings::super_operations = bindings::super_operations {
-        statfs: if T::HAS_STATFS {
-            Some(Self::statfs)
-        } else {
-            Some(bindings::simple_statfs)
-        },
-        evict_inode: Some(Self::evict_inode),
-        free_inode: Some(Self::free_inode),
-        drop_inode: Some(bindings::inode_just_drop),
-        show_options: if T::HAS_SHOW_OPTIONS {
-            Some(Self::show_options)
-        } else {
-            None
-        },
-        ..pin_init::zeroed()
-    };
-
-    /// # Safety
-    ///
-    /// `inode` must be an inode of this file system that is being evicted.
-    unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
-        // SAFETY: By the safety requirements nobody else uses the inode.
-        unsafe {
-            bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
-            bindings::clear_inode(inode);
-            inode::drop_private::<T>(inode);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `inode` must be an inode of this file system that nobody refers to, after a grace period.
-    unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
-        // SAFETY: By the safety requirements. What a symbolic link points to is null or from
-        // kstrdup(); walks by RCU, which read it without a reference, are over.
-        unsafe {
-            if Mode::from_raw((*inode).i_mode).is_lnk() {
-                bindings::kfree(bindings::inode_link(inode).cast::<c_void>());
-            }
-            bindings::free_inode_nonrcu(inode);
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `dentry` must be one of a superblock of this file system, `buf` be valid.
-    unsafe extern "C" fn statfs(
-        dentry: *mut bindings::dentry,
-        buf: *mut bindings::kstatfs,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: By the safety requirements.
-            to_result(unsafe { bindings::simple_statfs(dentry, buf) })?;
-            // SAFETY: The caller holds the dentry and with it the superblock; the buffer is ours
-            // for this call.
-            unsafe {
-                T::statfs(
-                    SuperBlock::<T>::from_raw((*dentry).d_sb),
-                    &mut KStatFs(&mut *buf),
-                )
-            }?;
-            Ok(0)
-        })
-    }
-
-    /// # Safety
-    ///
-    /// `root` must be the root of a superblock of this file system, `seq` a valid `seq_file`.
-    unsafe extern "C" fn show_options(
-        seq: *mut bindings::seq_file,
-        root: *mut bindings::dentry,
-    ) -> c_int {
-        let show = || -> Result<(), Error> {
-            // SAFETY: The caller holds the mount and with it the superblock.
-            let sb = unsafe { SuperBlock::<T>::from_raw((*root).d_sb) };
-
-            // SAFETY: The caller passes a `seq_file` that is ours for this call.
-            T::show_options(sb, unsafe { SeqFile::from_raw(seq) })
-        };
-
-        from_result(|| show().map(|()| 0))
     }
 }

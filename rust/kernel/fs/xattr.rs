@@ -39,6 +39,18 @@ use core::{
 };
 
 /// The table that finds the attributes of many inodes: a `struct simple_xattr_cache`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::xattr::{SimpleXattrCache, SimpleXattrs};
+///
+/// let cache = SimpleXattrCache::new()?;
+/// let xattrs = KBox::pin_init(SimpleXattrs::new(cache), GFP_KERNEL)?;
+///
+/// xattrs.add(c"user.name", b"value")?;
+/// # Ok::<(), Error>(())
+/// ```
 #[repr(transparent)]
 pub struct SimpleXattrCache(Opaque<bindings::simple_xattr_cache>);
 
@@ -72,6 +84,24 @@ impl Drop for SimpleXattrCache {
 /// The extended attributes of one inode.
 ///
 /// Only one change or walk can be under way: that the inode is locked takes care of that.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::xattr::{SimpleXattrCache, SimpleXattrs};
+///
+/// let xattrs = KBox::pin_init(SimpleXattrs::new(SimpleXattrCache::new()?), GFP_KERNEL)?;
+/// let mut bytes = 0;
+///
+/// xattrs.add(c"user.one", b"1")?;
+/// xattrs.add(c"user.two", b"22")?;
+/// xattrs.for_each(|_name, value| {
+///     bytes += value.len();
+///     Ok(())
+/// })?;
+/// assert_eq!(bytes, 3);
+/// # Ok::<(), Error>(())
+/// ```
 ///
 /// # Invariants
 ///
@@ -108,11 +138,8 @@ impl SimpleXattrs {
             busy: Atomic::new(0),
             // INVARIANT: The list is empty.
             list <- Opaque::ffi_init(|head: *mut bindings::list_head| {
-                // SAFETY: The head lies where it stays.
-                unsafe {
-                    (*head).next = head;
-                    (*head).prev = head;
-                }
+                // SAFETY: The head lies where it stays, and nobody else uses it.
+                unsafe { bindings::INIT_LIST_HEAD(head) }
             }),
         })
     }
@@ -167,13 +194,16 @@ impl SimpleXattrs {
         if old.is_null() {
             return Ok(0);
         }
-        // SAFETY: What has been replaced or removed is ours, and not used after this but by RCU.
-        unsafe {
-            let space = bindings::simple_xattr_space((*old).name, (*old).size);
+        // SAFETY: An attribute that has been replaced or removed is ours, and valid.
+        let name = unsafe { (*old).name };
+        // SAFETY: An attribute that has been replaced or removed is ours, and valid.
+        let size = unsafe { (*old).size };
+        // SAFETY: The name of an attribute is a string.
+        let space = unsafe { bindings::simple_xattr_space(name, size) };
 
-            bindings::simple_xattr_free_rcu(old);
-            Ok(space)
-        }
+        // SAFETY: The attribute is ours, and only readers by RCU use it after this.
+        unsafe { bindings::simple_xattr_free_rcu(old) };
+        Ok(space)
     }
 
     /// Calls `f` with the full name and the value of each attribute, in the order of their making.
@@ -189,39 +219,24 @@ impl SimpleXattrs {
         let mut node = unsafe { (*head).next };
 
         while node != head {
-            // SAFETY: By the type invariant each node but the head lies in an attribute, which has
-            // a name, and a value of that size behind it.
-            let (name, value) = unsafe {
-                let xattr = crate::container_of!(node, bindings::simple_xattr, node);
+            // SAFETY: By the type invariant each node but the head lies in an attribute.
+            let xattr = unsafe { crate::container_of!(node, bindings::simple_xattr, node) };
+            // SAFETY: By the type invariant the attribute is valid, and its name never changes.
+            let name = unsafe { (*xattr).name };
+            // SAFETY: By the type invariant the attribute is valid, and its size never changes.
+            let size = unsafe { (*xattr).size };
+            // SAFETY: By the type invariant the attribute is valid.
+            let value = unsafe { &raw const (*xattr).value };
+            // SAFETY: The name of an attribute is a string, which lives as long as that.
+            let name = unsafe { CStr::from_char_ptr(name) };
+            // SAFETY: An attribute has a value of its size, which lives as long as that.
+            let value = unsafe { core::slice::from_raw_parts(value.cast::<u8>(), size) };
 
-                node = (*node).next;
-                (
-                    CStr::from_char_ptr((*xattr).name),
-                    core::slice::from_raw_parts(
-                        (&raw const (*xattr).value).cast::<u8>(),
-                        (*xattr).size,
-                    ),
-                )
-            };
-
+            // SAFETY: By the type invariant the node is valid, and the list doesn't change.
+            node = unsafe { (*node).next };
             f(name, value)?;
         }
         Ok(())
-    }
-
-    /// About how much memory the attributes take (`simple_xattr_space()` of each).
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if a change is under way.
-    pub fn space(&self) -> Result<usize> {
-        let mut space: usize = 0;
-
-        self.for_each(|name, value| {
-            space = space.saturating_add(simple_xattr_space(name, value.len()));
-            Ok(())
-        })?;
-        Ok(space)
     }
 }
 
@@ -229,9 +244,7 @@ impl SimpleXattrs {
 impl PinnedDrop for SimpleXattrs {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: Nobody else uses the list, whose attributes are in the cache.
-        unsafe {
-            bindings::simple_xattrs_free(self.cache.0.get(), self.list.get(), null_mut());
-        }
+        unsafe { bindings::simple_xattrs_free(self.cache.0.get(), self.list.get(), null_mut()) };
     }
 }
 
@@ -242,6 +255,19 @@ pub fn simple_xattr_space(name: &CStr, size: usize) -> usize {
 }
 
 /// A change of an attribute, in [`FileSystem::set_xattr`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel::fs::{xattr::SetXattr, FileSystem};
+///
+/// fn set_xattr<T: FileSystem>(change: SetXattr<'_, T>) -> Result {
+///     if change.space() > 4096 {
+///         return Err(ENOSPC);
+///     }
+///     change.simple_xattr_set().map(|_freed| ())
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -255,16 +281,10 @@ pub struct SetXattr<'a, T: FileSystem> {
 }
 
 impl<'a, T: FileSystem> SetXattr<'a, T> {
-    /// Whose attribute is changed.
+    /// The inode whose attribute is changed.
     #[inline]
     pub fn inode(&self) -> &'a Inode<T> {
         self.inode
-    }
-
-    /// The full name of the attribute.
-    #[inline]
-    pub fn name(&self) -> &CStr {
-        self.name
     }
 
     /// About how much memory the attribute will take: none if it is removed.
@@ -283,7 +303,7 @@ impl<'a, T: FileSystem> SetXattr<'a, T> {
     /// `EEXIST`, `ENODATA` if the caller wanted to make a new one or to replace one, `ENOMEM`.
     pub fn simple_xattr_set(self) -> Result<usize> {
         let xattrs = T::xattrs(self.inode).ok_or(EOPNOTSUPP)?;
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants the value is null or has the size.
         let freed = unsafe { xattrs.change(self.name, self.value, self.size, self.flags) }?;
 
         // SAFETY: The inode is valid and locked, by the type invariants.
@@ -332,21 +352,18 @@ impl<T: FileSystem> Handlers<T> {
         buffer: *mut c_void,
         size: usize,
     ) -> c_int {
-        // SAFETY: The caller holds a reference.
-        let Some(xattrs) = T::xattrs(unsafe { Inode::from_raw(inode) }) else {
+        // SAFETY: The VFS holds a reference to the inode.
+        let inode = unsafe { Inode::from_raw(inode) };
+        let Some(xattrs) = T::xattrs(inode) else {
             return EOPNOTSUPP.to_errno();
         };
+        let (cache, list) = (xattrs.cache.0.get(), xattrs.list.get());
+        // SAFETY: The VFS passes the name without the prefix of the handler.
+        let name = unsafe { bindings::xattr_full_name(handler, name) };
 
-        // SAFETY: By the safety requirements, and the type invariants of the attributes.
-        unsafe {
-            bindings::simple_xattr_get(
-                xattrs.cache.0.get(),
-                xattrs.list.get(),
-                bindings::xattr_full_name(handler, name),
-                buffer,
-                size,
-            )
-        }
+        // SAFETY: By the type invariants of `SimpleXattrs` the list is one of attributes in the
+        // cache; the VFS passes a string, and a buffer that is null or has the size.
+        unsafe { bindings::simple_xattr_get(cache, list, name, buffer, size) }
     }
 
     /// # Safety
@@ -364,16 +381,18 @@ impl<T: FileSystem> Handlers<T> {
         flags: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The caller holds a reference; the name is valid for the call.
-            // INVARIANT: By the safety requirements.
-            let change = unsafe {
-                SetXattr {
-                    inode: Inode::from_raw(inode),
-                    name: CStr::from_char_ptr(bindings::xattr_full_name(handler, name)),
-                    value,
-                    size,
-                    flags,
-                }
+            // SAFETY: The VFS passes the name without the prefix of the handler.
+            let name = unsafe { bindings::xattr_full_name(handler, name) };
+            // INVARIANT: The VFS has locked the inode, and passes a value that is null or has the
+            // size.
+            let change = SetXattr {
+                // SAFETY: The VFS holds a reference to the inode.
+                inode: unsafe { Inode::from_raw(inode) },
+                // SAFETY: The name is a string, which is valid for the call.
+                name: unsafe { CStr::from_char_ptr(name) },
+                value,
+                size,
+                flags,
             };
 
             T::set_xattr(change)?;
@@ -392,20 +411,15 @@ pub(super) unsafe extern "C" fn listxattr<T: FileSystem>(
     buffer: *mut c_char,
     size: usize,
 ) -> isize {
-    // SAFETY: The caller holds a reference to the dentry, which holds one to its inode.
+    // SAFETY: The VFS holds a reference to the dentry.
     let inode = unsafe { bindings::d_inode(dentry) };
-    // SAFETY: As above.
+    // SAFETY: The dentry is positive, and holds its inode.
     let xattrs = T::xattrs(unsafe { Inode::from_raw(inode) });
+    let list = xattrs.map_or(null_mut(), |xattrs| xattrs.list.get());
 
-    // SAFETY: By the safety requirements; the list is valid or null.
-    unsafe {
-        bindings::simple_xattr_list(
-            inode,
-            xattrs.map_or(null_mut(), |xattrs| xattrs.list.get()),
-            buffer,
-            size,
-        )
-    }
+    // SAFETY: The inode is valid, and the list valid or null; the VFS passes a buffer that is null
+    // or has the size.
+    unsafe { bindings::simple_xattr_list(inode, list, buffer, size) }
 }
 
 /// Lets a security module label a new inode (`security_inode_init_security()`).
@@ -419,20 +433,15 @@ pub(super) unsafe fn init_security<T: FileSystem>(
     dir: *mut bindings::inode,
     name: *const bindings::qstr,
 ) -> Result {
-    // SAFETY: By the safety requirements.
-    let ret = unsafe {
-        bindings::security_inode_init_security(
-            inode,
-            dir,
-            name,
-            if T::HAS_XATTRS {
-                Some(initxattrs::<T>)
-            } else {
-                None
-            },
-            null_mut(),
-        )
+    let callback: bindings::initxattrs = if T::HAS_XATTRS {
+        Some(initxattrs::<T>)
+    } else {
+        None
     };
+    // SAFETY: The caller guarantees that both inodes are valid and that nobody else knows the new
+    // one, and that the name is null or valid. The callback is one for inodes of `T`.
+    let ret =
+        unsafe { bindings::security_inode_init_security(inode, dir, name, callback, null_mut()) };
 
     match to_result(ret) {
         Err(e) if e == EOPNOTSUPP => Ok(()),
@@ -452,21 +461,22 @@ unsafe extern "C" fn initxattrs<T: FileSystem>(
     let mut next = xattrs;
 
     from_result(|| {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller guarantees that the inode is one of `T`, and valid.
         let to = T::xattrs(unsafe { Inode::from_raw(inode) }).ok_or(EOPNOTSUPP)?;
 
         loop {
-            // SAFETY: By the safety requirements; the end hasn't been reached.
+            // SAFETY: The caller guarantees that there are attributes up to the end, which hasn't
+            // been reached.
             let xattr = unsafe { &*next };
 
             if xattr.name.is_null() {
                 return Ok(0);
             }
-            // SAFETY: By the safety requirements the name is a string.
+            // SAFETY: The caller guarantees that the name is a string.
             let name = unsafe { CStr::from_char_ptr(xattr.name) };
             let name = CString::try_from_fmt(fmt!("security.{name}"))?;
 
-            // SAFETY: By the safety requirements the value has that size.
+            // SAFETY: The caller guarantees that the value has that size.
             unsafe { to.change(&name, xattr.value, xattr.value_len, 0) }?;
             // SAFETY: There is a next one, be it the end.
             next = unsafe { next.add(1) };
