@@ -43,6 +43,10 @@ bench-linear: FLAVOR = fast
 bench-linear: kernel	## whether time is linear in the number of files
 	@scripts/bench-linear $(FLAVOR)
 
+bench-arrival: FLAVOR = fast
+bench-arrival: kernel	## what small files take in the next kernel, in instructions
+	@scripts/bench-arrival $(FLAVOR)
+
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
 
@@ -66,5 +70,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all bench-data bench-linear kernel shell lint tree install-overlay clean distclean
+.PHONY: help demo test test-posix test-all bench-data bench-linear bench-arrival kernel shell lint tree install-overlay clean distclean
 .NOTPARALLEL:

@@ -2,23 +2,15 @@
 
 //! kexecfs: a file system that carries open files across kexec.
 //!
-//! Every mount is one preservation domain. `super.rs` mounts it, `inode.rs` makes its tree,
-//! `preserve.rs` takes descriptors and gives them back, `domain.rs` and `domain/` are what all of
-//! these act on.
-//! `data.rs` is the directory tree that is handed over, `regular.rs` and `content.rs` are its
-//! files, `attr.rs` and `identity.rs` what else its inodes have and are known by; `prepare.rs`
-//! makes a domain ready for the kexec, with what `walk.rs` finds in `data/`.
-//! `control.rs` is the machine-wide view.
-//! `test/` is for tests.
-//! `registry.rs` knows all domains, `reboot.rs` deals with reboots, `handover.rs` writes them down
-//! for the next kernel and reads what the previous one wrote. `state.rs`, `name.rs` and
-//! `options.rs` are the words that a user writes.
+//! Every mount is one preservation domain. The subject of each file, and the order in which they
+//! import each other, are in "Layers" of
+//! `Documentation/filesystems/kexecfs/architecture.rst`.
 //!
 //! User documentation: `Documentation/filesystems/kexecfs/kexecfs.rst`.
 
 #![forbid(unsafe_code)]
 
-// In this order: see "Layers" in `architecture.rst`.
+// A module imports only those before it.
 mod types;
 mod words;
 
