@@ -4,9 +4,9 @@
 //!
 //! It is an SRCU read section behind a flag: no task waits for it to open, and a task that shuts it
 //! waits until no other is inside any more. So no task inside waits for the limits of its cgroup,
-//! nor for user space: for the decision of a listener, of the owner of a page or of another process;
-//! and a long operation, as a retrieve, ends when a reboot waits. Each kind of gate has a lock class of its own, by
-//! which lockdep sees all waits for locks inside of one, and
+//! nor for user space: for the decision of a listener, of the owner of a page or of another
+//! process; and a long operation, as a retrieve, ends when a reboot waits. Each kind of gate has a
+//! lock class of its own, by which lockdep sees all waits for locks inside of one, and
 //! [`LockdepMap`](kernel::sync::LockdepMap) the others.
 
 use crate::words::failure::Failure;

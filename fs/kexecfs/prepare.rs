@@ -273,8 +273,8 @@ impl Domain {
 
     // How it is done.
 
-    /// Fixes `data/`, preserves the files and serializes the domain. After an error all is as before, unless a reboot
-    /// goes on without the domain: then [`Domain::include`] has to undo it.
+    /// Fixes `data/`, preserves the files and serializes the domain. After an error all is as
+    /// before, unless a reboot goes on without the domain: then [`Domain::include`] has to undo it.
     ///
     /// The caller has taken care that nobody else does the same.
     fn prepare_with(

@@ -108,7 +108,8 @@ pub(super) fn get_flags(inode: &Inode<KexecFs>, fa: &mut FileKattr<'_>) -> Resul
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` for flags that tmpfs doesn't have either; `EBUSY` if the domain is prepared, `ESTALE`.
+/// `EOPNOTSUPP` for flags that tmpfs doesn't have either; `EBUSY` if the domain is prepared,
+/// `ESTALE`.
 pub(super) fn set_flags(inode: LockedInode<'_, KexecFs>, fa: &FileKattr<'_>) -> Result {
     if fa.has_fsx() || fa.flags() & !FLAGS != 0 {
         return Err(EOPNOTSUPP);

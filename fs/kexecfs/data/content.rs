@@ -3,8 +3,8 @@
 //! The contents of a regular file in `data/`.
 //!
 //! They lie in an *inner* file, an unlinked one of shmem, which LUO's handler for memfds preserves
-//! as it is. Of it the path is kept, not an open file. Incoming contents get their inner file at the
-//! first open, in the task that opens the file.
+//! as it is. Of it the path is kept, not an open file. Incoming contents get their inner file at
+//! the first open, in the task that opens the file.
 //!
 //! Locking: the lock of the contents comes after that of the inode and after `Domain::op`.
 

@@ -3,10 +3,10 @@
 //! How much a file or a symbolic link of `data/` is charged for `size=`.
 //!
 //! A file is charged for its pages up to its end, or up to the end of the blocks that were
-//! preallocated beyond that, be they there or not: a prepare fills the holes. So all blocks that it has, and all that it will
-//! have once it is prepared, are among those that count, and they are taken from the domain before
-//! anything is allocated. What an inner file has in large pages beyond that is
-//! [`Counted::excess`].
+//! preallocated beyond that, be they there or not: a prepare fills the holes. So all blocks that it
+//! has, and all that it will have once it is prepared, are among those that count, and they are
+//! taken from the domain before anything is allocated. What an inner file has in large pages beyond
+//! that is [`Counted::excess`].
 
 use crate::{
     domain::Domain,

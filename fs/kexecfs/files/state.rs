@@ -109,8 +109,8 @@ impl FileOperations for StateFile {
             .root()
             .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
 
-        // Outside the gate: a reader of the directory keeps its lock as long as it likes. A name that
-        // stays for want of memory gives ESTALE.
+        // Outside the gate: a reader of the directory keeps its lock as long as it likes. A name
+        // that stays for want of memory gives ESTALE.
         if let (Some(Ok(fd_restore)), Some(released)) = (fd_restore, released) {
             for name in released.names() {
                 fd_restore.remove_by_name(name.as_c_str());

@@ -81,8 +81,8 @@ impl Domain {
 
 /// Writes a name in `data/`, and its inode if this is the first.
 ///
-/// Calls `check` for each extended attribute: `nr_inodes=` allows for many of one inode. `op` learns
-/// where the records lie, unless they are only measured.
+/// Calls `check` for each extended attribute: `nr_inodes=` allows for many of one inode. `op`
+/// learns where the records lie, unless they are only measured.
 pub(super) fn write_name(
     writer: &mut Writer<'_>,
     op: Option<&mut OpGuard<'_>>,

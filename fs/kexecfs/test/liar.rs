@@ -310,8 +310,8 @@ impl Shared {
     }
 }
 
-/// What belongs to one or more inodes: the file that the first reader of "first" has opened, and the map of
-/// a directory.
+/// What belongs to one or more inodes: the file that the first reader of "first" has opened, and
+/// the map of a directory.
 #[pin_data]
 struct FirstSlot {
     #[pin]

@@ -39,7 +39,8 @@ impl Name {
         Self::new(name, |c| c >= b' ' && c != 0x7f)
     }
 
-    /// Whether `name` is a legal one in `data/`, which may have any character but a slash and a zero.
+    /// Whether `name` is a legal one in `data/`, which may have any character but a slash and a
+    /// zero.
     pub(crate) fn is_entry(name: &[u8]) -> bool {
         Self::is_legal(name, |_| true)
     }
