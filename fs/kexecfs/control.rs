@@ -24,7 +24,7 @@ use crate::{
     types::KexecFsCtl,
     watch::{
         self,
-        tell_control,
+        notify_control,
         Changes,
         DOMAINS,
         STATE, //
@@ -212,7 +212,7 @@ impl<V: View> FileOperations for ViewFile<V> {
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            open.see(open.source.changes.count());
+            open.mark_seen(open.source.changes.count());
             V::show(&open.source.registry, text)
         })
     }
@@ -342,7 +342,7 @@ impl FileOperations for Discard {
 
             pr_info!("{name}: can't be discarded: {errno}\n");
         })?;
-        tell_control();
+        notify_control();
         Ok(len)
     }
 }

@@ -179,7 +179,7 @@ impl Domain {
         let table = Table::new(incoming.options, restorable, incoming.tree, Some(came));
         let domain = Self::with(incoming.name, session, incoming.identity, table)?;
 
-        domain.space.count_bytes(waiting);
+        domain.space.charge_bytes_force(waiting);
         Ok(domain)
     }
 
@@ -242,7 +242,7 @@ impl Domain {
         self.error_changes.load(Relaxed)
     }
 
-    /// What those who poll `state` or `error` wait for.
+    /// Tasks that poll `state` or `error` wait for this.
     pub(crate) fn changed(&self) -> &PollCondVarBox {
         &self.changed
     }
@@ -336,7 +336,7 @@ impl Domain {
 
     // What others are told.
 
-    /// Keeps why something failed, or that it succeeded, for `error`, and wakes those who poll.
+    /// Keeps why something failed, or that it succeeded, for `error`, and wakes the tasks that poll.
     ///
     /// Returns whether that is a change.
     pub(crate) fn set_error(&self, failure: Option<Failure>) -> bool {

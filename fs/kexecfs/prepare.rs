@@ -326,7 +326,7 @@ impl Domain {
         files.restored = self.detach_restored()?;
         files.hold(self, timeout)?;
         if let Some(snapshot) = &files.snapshot {
-            self.tell_nameless(snapshot.inodes());
+            self.log_nameless(snapshot.inodes());
         }
         // A reboot may wait for the lock.
         let _nowait = NoWait::new();
@@ -352,7 +352,7 @@ impl Domain {
     }
 
     /// Tells how many files end with this kernel since they have no name.
-    fn tell_nameless(&self, named: usize) {
+    fn log_nameless(&self, named: usize) {
         let all = usize::try_from(self.inodes.load(Relaxed)).unwrap_or(0);
         let nameless = all.saturating_sub(named);
 
@@ -420,7 +420,7 @@ impl Domain {
             let (size, blocks) = (size_of(&data.inner), data.inner.i_blocks());
 
             // It is full now: all that is pinned is among its blocks.
-            op.take_excess(content.counted.excess(size, blocks))?;
+            op.charge_excess(content.counted.excess(size, blocks))?;
             content.token.store(token, Relaxed);
         }
         Ok(())

@@ -23,7 +23,7 @@ use crate::{
         KexecFs,
         KEXECFS, //
     },
-    watch::tell_watchers,
+    watch::notify_watchers,
     words::{
         failure::Failure,
         options::Errors,
@@ -133,7 +133,7 @@ impl RebootNotifier for Reboot {
                 check_nothing_is_lost(&domains)
             }
         })
-        .inspect(|()| tell_watchers())
+        .inspect(|()| notify_watchers())
         .inspect_err(|_| reboot.thaw(registry, gate))
     }
 
@@ -174,7 +174,7 @@ impl Reboot {
     /// Undoes everything, and opens the gate.
     fn thaw(&self, registry: &Registry, gate: &Gate) {
         if self.root.lock().unseal().is_err() {
-            pr_err!("the records could not be taken back\n");
+            pr_err!("the records could not be unpreserved\n");
         }
         let domains = core::mem::take(&mut *self.domains.lock());
 
@@ -186,7 +186,7 @@ impl Reboot {
         });
         gate.open();
         registry.drop_unused(None);
-        tell_watchers();
+        notify_watchers();
     }
 }
 

@@ -151,7 +151,7 @@ impl Registry {
                 (name, Some(Domain::updated(domain)?))
             }
             Found::Excluded(session) => {
-                pr_notice!("{session}: left behind by the previous kernel (errors=drop)\n");
+                pr_notice!("{session}: excluded by the previous kernel (errors=drop)\n");
                 self.excluded.lock().push(session, GFP_KERNEL)?;
                 return Ok(());
             }
@@ -292,7 +292,7 @@ impl Registry {
             };
 
             if let Err(e) = finished {
-                pr_err!("the LUO session {name}, left behind, can't be finished: {e:?}\n");
+                pr_err!("the LUO session {name} of an excluded domain can't be finished: {e:?}\n");
             }
         }
     }

@@ -99,13 +99,13 @@ impl Space {
     /// # Errors
     ///
     /// `ENOSPC` if there are fewer left.
-    pub(crate) fn take_room(&self, bytes: u64) -> Result<Room<'_>> {
-        self.take_bytes(bytes)?;
-        Ok(Room { space: self, bytes })
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<Reservation<'_>> {
+        self.charge_bytes(bytes)?;
+        Ok(Reservation { space: self, bytes })
     }
 
     /// Charges as many of the whole pages of `bytes` as there are left.
-    pub(crate) fn take_pages_up_to(&self, bytes: u64) -> u64 {
+    pub(crate) fn charge_pages_up_to(&self, bytes: u64) -> u64 {
         let mut usage = self.usage.lock();
         let left = usage.max_bytes.saturating_sub(usage.bytes);
         let taken = bytes.min(left - left % PAGE_SIZE as u64);
@@ -119,7 +119,7 @@ impl Space {
     /// # Errors
     ///
     /// `ENOSPC` if there are fewer left.
-    pub(crate) fn take_bytes(&self, bytes: u64) -> Result {
+    pub(crate) fn charge_bytes(&self, bytes: u64) -> Result {
         let mut usage = self.usage.lock();
 
         if bytes > usage.max_bytes.saturating_sub(usage.bytes) {
@@ -130,13 +130,13 @@ impl Space {
     }
 
     /// Charges `bytes` that are there already, whether or not the limit allows for them.
-    pub(crate) fn count_bytes(&self, bytes: u64) {
+    pub(crate) fn charge_bytes_force(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
         usage.bytes = usage.bytes.saturating_add(bytes);
     }
 
-    pub(crate) fn give_bytes(&self, bytes: u64) {
+    pub(crate) fn uncharge_bytes(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
         usage.bytes = usage.bytes.saturating_sub(bytes);
@@ -147,17 +147,17 @@ impl Space {
     /// # Errors
     ///
     /// `ENOSPC` if there is none left.
-    pub(crate) fn take_inode(&self) -> Result {
-        self.take_ispace(INODE_SPACE)
+    pub(crate) fn charge_inode(&self) -> Result {
+        self.charge_ispace(INODE_SPACE)
     }
 
     /// Charges for an entry that is there already, whether or not the limit allows for it.
-    pub(crate) fn count_inode(&self) {
-        self.count_ispace(INODE_SPACE);
+    pub(crate) fn charge_inode_force(&self) {
+        self.charge_ispace_force(INODE_SPACE);
     }
 
-    pub(crate) fn give_inode(&self) {
-        self.give_ispace(INODE_SPACE);
+    pub(crate) fn uncharge_inode(&self) {
+        self.uncharge_ispace(INODE_SPACE);
     }
 
     /// Charges `bytes` of the inode space.
@@ -165,7 +165,7 @@ impl Space {
     /// # Errors
     ///
     /// `ENOSPC` if there are fewer left.
-    pub(crate) fn take_ispace(&self, bytes: u64) -> Result {
+    pub(crate) fn charge_ispace(&self, bytes: u64) -> Result {
         let mut usage = self.usage.lock();
 
         if bytes > Usage::max_ispace(usage.max_inodes).saturating_sub(usage.ispace) {
@@ -175,13 +175,13 @@ impl Space {
         Ok(())
     }
 
-    pub(crate) fn count_ispace(&self, bytes: u64) {
+    pub(crate) fn charge_ispace_force(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
         usage.ispace = usage.ispace.saturating_add(bytes);
     }
 
-    pub(crate) fn give_ispace(&self, bytes: u64) {
+    pub(crate) fn uncharge_ispace(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
         usage.ispace = usage.ispace.saturating_sub(bytes);
@@ -191,12 +191,12 @@ impl Space {
 /// Bytes of a [`Space`] that are charged for memory that isn't there yet.
 ///
 /// They are uncharged when it is dropped.
-pub(crate) struct Room<'a> {
+pub(crate) struct Reservation<'a> {
     space: &'a Space,
     bytes: u64,
 }
 
-impl Room<'_> {
+impl Reservation<'_> {
     /// Reserves more, up to `bytes` in all.
     ///
     /// # Errors
@@ -205,20 +205,20 @@ impl Room<'_> {
     pub(crate) fn extend_to(&mut self, bytes: u64) -> Result {
         let more = bytes.saturating_sub(self.bytes);
 
-        self.space.take_bytes(more)?;
+        self.space.charge_bytes(more)?;
         self.bytes += more;
         Ok(())
     }
 
     /// Leaves the charge to the memory that is there now, and returns how many bytes it is.
-    pub(crate) fn fill(mut self) -> u64 {
+    pub(crate) fn commit(mut self) -> u64 {
         core::mem::take(&mut self.bytes)
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.space.give_bytes(self.bytes);
+        self.space.uncharge_bytes(self.bytes);
     }
 }
 
@@ -271,7 +271,7 @@ mod tests {
         };
         let space = KBox::pin_init(Space::new(&Options::new()?), GFP_KERNEL)?;
 
-        space.count_bytes(u64::MAX);
+        space.charge_bytes_force(u64::MAX);
         assert!(space.set_limits(&small).is_err());
         space.reset_limits(&small);
         assert!(space.usage().max_bytes == 1 && space.usage().max_inodes == 1);

@@ -23,7 +23,7 @@ use crate::{
         Mounting, //
     },
     types::KexecFs,
-    watch::tell_control,
+    watch::notify_control,
     words::{
         name::Name,
         options::{
@@ -146,7 +146,7 @@ impl FileSystem for KexecFs {
             return Err(EBUSY);
         }
         // It may have been kept without a mount.
-        tell_control();
+        notify_control();
         Ok(())
     }
 
@@ -180,7 +180,7 @@ impl FileSystem for KexecFs {
 
     fn filled(sb: &FilledSuperBlock<'_, Self>) {
         sb.info().keep_filled(sb);
-        tell_control();
+        notify_control();
     }
 
     fn reconfigure(sb: &SuperBlock<Self>, fc: &mut FsContext<'_, Self>) -> Result {
@@ -200,7 +200,7 @@ impl FileSystem for KexecFs {
             domain.set_options(options)
         })?;
         domain.keep(sb);
-        tell_control();
+        notify_control();
         // Outside the gate: a reader of a directory keeps its lock as long as it likes.
         change_owner(root, &domain, &before, &options).inspect_err(|_| {
             // So that the same remount starts over. If a reboot has begun it can't, nor be undone.
@@ -249,7 +249,7 @@ impl FileSystem for KexecFs {
             registry.unmounted(&sb.info());
         }
         drop(sb.kill_anon_super());
-        tell_control();
+        notify_control();
     }
 }
 

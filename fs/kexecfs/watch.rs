@@ -70,7 +70,7 @@ impl Changes {
 }
 
 /// Notifies the watchers of the file `name` in the root that it has changed.
-pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
+pub(crate) fn notify<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
     // Without memory for the look-up there is none for the watchers' events either.
     if let Some(Ok(file)) = sb
         .root()
@@ -81,27 +81,27 @@ pub(crate) fn tell<T: FileSystem>(sb: &SuperBlock<T>, name: &CStr) {
 }
 
 /// Notifies the watchers of all domains of a change by a reboot.
-pub(crate) fn tell_watchers() {
+pub(crate) fn notify_watchers() {
     // Events are charged to the cgroups of the watchers.
     let _nowait = NoWait::new();
 
     KEXECFS.iterate_supers_type(&mut |sb| {
-        tell(sb, STATE);
-        tell(sb, ERROR);
+        notify(sb, STATE);
+        notify(sb, ERROR);
     });
-    tell_control();
+    notify_control();
 }
 
 /// Notifies the watchers of the machine-wide view that it has changed.
 ///
 /// Takes the `s_umount` of its superblock: not inside a gate, or under a lock of a domain.
-pub(crate) fn tell_control() {
+pub(crate) fn notify_control() {
     if let Ok(machine) = machine() {
         machine.count.add(1, Relaxed);
         machine.changed.notify_all();
     }
     KEXECFSCTL.iterate_supers_type(&mut |sb| {
-        tell(sb, STATE);
-        tell(sb, DOMAINS);
+        notify(sb, STATE);
+        notify(sb, DOMAINS);
     });
 }

@@ -78,7 +78,7 @@ const fn order_of(size: usize) -> Option<u32> {
 /// Returns the lock under which what was handed over is checked and then taken.
 ///
 /// KHO has no lock of its own: that a page waits to be restored is a mark on the page, which is
-/// looked at first and taken away later, by one of those who try. The others get a warning in the
+/// looked at first and taken away later, by one of the callers. The others get a warning in the
 /// log, which this lock spares two threads that follow the same address; it says nothing about C.
 ///
 /// The lock is made when it is first needed, as a static [`Mutex`] cannot be initialized without
@@ -228,8 +228,8 @@ impl PreservedVmalloc {
     ///
     /// Only whole pages can be preserved, so `buf` has to consist of them: its length must be a
     /// multiple of the page size, and there must be no room behind it. A `VVec::zeroed()` of such a
-    /// length is like that. What else might be on the last page, left there by whoever had it
-    /// before, would be handed over too.
+    /// length is like that. Stale bytes behind it, of the last owner of the page, would be handed
+    /// over too.
     ///
     /// May sleep.
     ///

@@ -7,8 +7,8 @@
 //!
 //! In the kernel that hands over, a file is first held ([`HeldFile`]), then preserved in an
 //! [`OutgoingSession`]. In the next kernel that session comes in and can be claimed
-//! ([`IncomingSession`]), its files retrieved and finished, either by whoever comes first, or by a
-//! [`SessionOwner`], to whom all sessions of one prefix belong. A [`RebootNotifier`] has the first
+//! ([`IncomingSession`]), its files retrieved and finished, either by the first caller, or by a
+//! [`SessionOwner`], to which all sessions of one prefix belong. A [`RebootNotifier`] has the first
 //! and the last word when reboot(2) begins the handover.
 //!
 //! # Locking
@@ -154,7 +154,7 @@ impl HeldFile {
     /// Allocates the memory that the file lacks: what it preserves has no holes.
     ///
     /// It is charged to the caller, whose cgroup may make him wait: this belongs where no lock is
-    /// held. Who leaves it out lets [`OutgoingSession::preserve`] do it.
+    /// held. A caller that leaves it out lets [`OutgoingSession::preserve`] do it.
     ///
     /// # Errors
     ///
@@ -376,7 +376,7 @@ pub trait RebootNotifier: 'static {
     /// not, its image was loaded in a way that carries nothing.
     ///
     /// LUO's functions all work still, for the last time in this kernel if the kexec succeeds. An
-    /// error refuses the kexec and becomes that of reboot(2). Whoever returns one is not told to
+    /// error refuses the kexec and becomes that of reboot(2). A notifier that returns one is not told to
     /// abort: it has to have undone its work itself.
     fn prepare(handover: bool) -> Result;
 

@@ -18,7 +18,7 @@ use crate::{
 /// For what is above `memory.high` it sleeps afterwards. At `memory.max` an allocation fails after
 /// one round of reclaim, and nobody is killed. Memory is charged as ever.
 ///
-/// For who holds what others outside of the cgroup wait for. It nests, in any order.
+/// For a task that holds what tasks outside of the cgroup wait for. It nests, in any order.
 ///
 /// # Examples
 ///
@@ -76,7 +76,7 @@ pub fn charge_root<R>(f: impl FnOnce() -> R) -> R {
     let active = unsafe { bindings::set_active_memcg_root() };
     let result = f();
 
-    // SAFETY: That was active, and is valid until after this for who made it so.
+    // SAFETY: That was active, and is valid until after this for the caller that made it so.
     unsafe { bindings::set_active_memcg(active) };
     result
 }

@@ -36,7 +36,7 @@ pub struct Ratelimit {
 // SAFETY: The state needs nothing of the thread that made it.
 unsafe impl Send for Ratelimit {}
 
-// SAFETY: `___ratelimit()` has a lock and atomics for those who call it at once.
+// SAFETY: `___ratelimit()` has a lock and atomics for concurrent callers.
 unsafe impl Sync for Ratelimit {}
 
 impl Ratelimit {

@@ -39,11 +39,11 @@ fn size_of_acls(inode: &Inode<KexecFs>) -> u64 {
 /// # Errors
 ///
 /// `ENOSPC` if the domain has no space for them.
-pub(super) fn take_acls(inode: &Inode<KexecFs>) -> Result {
+pub(super) fn charge_acls(inode: &Inode<KexecFs>) -> Result {
     let item = item(inode)?;
     let size = size_of_acls(inode);
 
-    inode.sb().info().space.take_ispace(size)?;
+    inode.sb().info().space.charge_ispace(size)?;
     item.acl_space.store(size, Relaxed);
     Ok(())
 }
@@ -56,14 +56,14 @@ pub(super) fn set_acl(change: SetAcl<'_, KexecFs>) -> Result {
     let item = item(inode)?;
     let taken = change.size() as u64;
 
-    domain.space.take_ispace(taken)?;
+    domain.space.charge_ispace(taken)?;
     let result = change.simple_set_acl();
     let counted = item.acl_space.load(Relaxed) + taken;
     // One that says no more than the mode isn't kept.
     let size = size_of_acls(inode);
 
     item.acl_space.store(size, Relaxed);
-    domain.space.give_ispace(counted.saturating_sub(size));
+    domain.space.uncharge_ispace(counted.saturating_sub(size));
     result
 }
 
@@ -74,7 +74,7 @@ pub(super) fn add_acl(inode: &Inode<KexecFs>, which: AclType, value: &[u8]) -> R
     let size = acl.size() as u64;
 
     inode.lock().set_cached_acl(which, &acl)?;
-    inode.sb().info().space.count_ispace(size);
+    inode.sb().info().space.charge_ispace_force(size);
     item.acl_space.add(size, Relaxed);
     Ok(())
 }

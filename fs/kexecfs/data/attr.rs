@@ -146,15 +146,15 @@ pub(crate) fn set_xattr(change: SetXattr<'_, KexecFs>) -> Result {
     let item = item(change.inode())?;
     let taken = change.space() as u64;
 
-    domain.space.take_ispace(taken)?;
+    domain.space.charge_ispace(taken)?;
     let freed = change
         .simple_xattr_set()
-        .inspect_err(|_| domain.space.give_ispace(taken))?;
+        .inspect_err(|_| domain.space.uncharge_ispace(taken))?;
     let counted = item.xattr_space.load(Relaxed) + taken;
     // The label that a security module gave to a new inode was not counted.
     let freed = counted.min(freed as u64);
 
     item.xattr_space.store(counted - freed, Relaxed);
-    domain.space.give_ispace(freed);
+    domain.space.uncharge_ispace(freed);
     Ok(())
 }

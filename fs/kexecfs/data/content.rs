@@ -150,7 +150,7 @@ impl Content {
             prepare: 0,
         };
         let content = pin_init!(Self {
-            counted: Counted::new(domain.clone(), bytes_of(size, 0)),
+            counted: Counted::charge_force(domain.clone(), bytes_of(size, 0)),
             domain,
             inner: SetOnce::new(),
             state <- new_mutex!(state, "Content::state"),

@@ -39,14 +39,14 @@ impl Counted {
     /// # Errors
     ///
     /// `ENOSPC` if there are fewer left.
-    pub(crate) fn take(domain: Arc<Domain>, bytes: u64) -> Result<Self> {
-        domain.space.take_bytes(bytes)?;
+    pub(crate) fn charge(domain: Arc<Domain>, bytes: u64) -> Result<Self> {
+        domain.space.charge_bytes(bytes)?;
         Ok(Self::with(domain, bytes))
     }
 
     /// Charges for bytes that are there already, whether or not the limit allows for them.
-    pub(crate) fn new(domain: Arc<Domain>, bytes: u64) -> Self {
-        domain.space.count_bytes(bytes);
+    pub(crate) fn charge_force(domain: Arc<Domain>, bytes: u64) -> Self {
+        domain.space.charge_bytes_force(bytes);
         Self::with(domain, bytes)
     }
 
@@ -67,7 +67,7 @@ impl Counted {
         let (counted, wanted) = (self.bytes.load(Relaxed), bytes_of(size, 0));
 
         if wanted > counted {
-            self.domain.space.take_bytes(wanted - counted)?;
+            self.domain.space.charge_bytes(wanted - counted)?;
             self.bytes.store(wanted, Relaxed);
         }
         Ok(())
@@ -85,11 +85,11 @@ impl Counted {
         if wanted <= counted {
             return Ok(end);
         }
-        let taken = self.domain.space.take_pages_up_to(wanted - counted);
+        let taken = self.domain.space.charge_pages_up_to(wanted - counted);
         let end = end.min(counted + taken);
 
         if end <= pos {
-            self.domain.space.give_bytes(taken);
+            self.domain.space.uncharge_bytes(taken);
             return Err(ENOSPC);
         }
         self.bytes.store(counted + taken, Relaxed);
@@ -130,7 +130,7 @@ impl Counted {
         let needed = self.needed(size).min(counted);
 
         self.bytes.store(needed, Relaxed);
-        self.domain.space.give_bytes(counted - needed);
+        self.domain.space.uncharge_bytes(counted - needed);
     }
 
     /// How many bytes a file of `size` bytes and `blocks` has that do not count: a large page can
@@ -146,6 +146,6 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.domain.space.give_bytes(self.bytes.load(Relaxed));
+        self.domain.space.uncharge_bytes(self.bytes.load(Relaxed));
     }
 }

@@ -10,8 +10,8 @@
 use crate::{
     data::{
         acl::{
-            set_acl,
-            take_acls, //
+            charge_acls,
+            set_acl, //
         },
         attr,
         content::Content,
@@ -82,7 +82,7 @@ impl InodeOperations for Directory {
         let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
-        take_acls(&inode)?;
+        charge_acls(&inode)?;
         set_regular(&mut inode)?;
         entry.make_persistent(inode)
     }
@@ -93,7 +93,7 @@ impl InodeOperations for Directory {
         let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::directory()?)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
-        take_acls(&inode)?;
+        charge_acls(&inode)?;
         set_directory(&mut inode)?;
         entry.make_persistent(inode)
     }
@@ -107,7 +107,7 @@ impl InodeOperations for Directory {
         let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Other)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
-        take_acls(&inode)?;
+        charge_acls(&inode)?;
         set_special(&mut inode, rdev)?;
         entry.make_persistent(inode)
     }
@@ -116,7 +116,7 @@ impl InodeOperations for Directory {
         let domain = entry.dir().sb().info();
         let _inside = domain.enter_changes()?;
         let kind = DataKind::Link {
-            _counted: Counted::take(domain.into(), bytes_of_link(target.to_bytes()))?,
+            _counted: Counted::charge(domain.into(), bytes_of_link(target.to_bytes()))?,
         };
         let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
 
@@ -135,8 +135,8 @@ impl InodeOperations for Directory {
         if link.old().nlink() == 0 {
             return link.simple_link();
         }
-        item.take_link()?;
-        link.simple_link().inspect_err(|_| item.give_link())
+        item.charge_link()?;
+        link.simple_link().inspect_err(|_| item.uncharge_link())
     }
 
     fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
@@ -146,7 +146,7 @@ impl InodeOperations for Directory {
 
         // The rest doesn't fail.
         if inode.nlink() > 1 {
-            item(inode)?.give_link();
+            item(inode)?.uncharge_link();
         }
         unlink.simple_unlink()
     }
@@ -172,7 +172,7 @@ impl InodeOperations for Directory {
         // meanwhile, nothing has changed.
         rename.simple_offset_rename2()?;
         if let Some(target) = target {
-            target.give_link();
+            target.uncharge_link();
         }
         Ok(())
     }
@@ -184,7 +184,7 @@ impl InodeOperations for Directory {
         let mut inode = tmpfile.new_inode(DataInode::node(domain.into(), kind)?)?;
 
         attr::init(&mut inode, Some(tmpfile.dir()))?;
-        take_acls(&inode)?;
+        charge_acls(&inode)?;
         set_regular(&mut inode)?;
         // It has no name, and opening it may take as long as a listener of fanotify likes.
         drop(inside);

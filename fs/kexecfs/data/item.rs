@@ -118,14 +118,14 @@ impl DataInode {
     ///
     /// `ENOSPC` if the domain has as many as it may have, `ENOMEM`.
     pub(super) fn node(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
-        domain.space.take_inode()?;
-        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
+        domain.space.charge_inode()?;
+        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.uncharge_inode())
     }
 
     /// One that the previous kernel handed over, whatever the limit is.
     pub(super) fn incoming(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
-        domain.space.count_inode();
-        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.give_inode())
+        domain.space.charge_inode_force();
+        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.uncharge_inode())
     }
 
     fn counted(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
@@ -152,22 +152,22 @@ impl DataInode {
     /// # Errors
     ///
     /// `ENOSPC` if the domain has as many entries as it may have.
-    pub(super) fn take_link(&self) -> Result {
-        self.domain.space.take_inode()?;
+    pub(super) fn charge_link(&self) -> Result {
+        self.domain.space.charge_inode()?;
         self.links.add(1, Relaxed);
         Ok(())
     }
 
     /// Counts a further name that the previous kernel handed over, whatever the limit is.
-    pub(super) fn count_link(&self) {
-        self.domain.space.count_inode();
+    pub(super) fn charge_link_force(&self) {
+        self.domain.space.charge_inode_force();
         self.links.add(1, Relaxed);
     }
 
     /// Gives a further name up.
-    pub(super) fn give_link(&self) {
+    pub(super) fn uncharge_link(&self) {
         self.links.add(-1, Relaxed);
-        self.domain.space.give_inode();
+        self.domain.space.uncharge_inode();
     }
 
     pub(crate) fn xattrs(&self) -> &SimpleXattrs {
@@ -184,7 +184,7 @@ impl DataInode {
         let space = simple_xattr_space(name, value.len()) as u64;
 
         self.xattrs.add(name, value)?;
-        self.domain.space.count_ispace(space);
+        self.domain.space.charge_ispace_force(space);
         self.xattr_space.add(space, Relaxed);
         Ok(())
     }
@@ -195,10 +195,10 @@ impl Drop for DataInode {
         self.domain.inodes.add(-1, Relaxed);
         self.domain
             .space
-            .give_ispace(self.xattr_space.load(Relaxed) + self.acl_space.load(Relaxed));
+            .uncharge_ispace(self.xattr_space.load(Relaxed) + self.acl_space.load(Relaxed));
         // With names that are left if the superblock ends.
         for _ in 0..=self.links.load(Relaxed) {
-            self.domain.space.give_inode();
+            self.domain.space.uncharge_inode();
         }
     }
 }

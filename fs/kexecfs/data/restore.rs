@@ -94,7 +94,7 @@ fn restore_tree(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, tree: &Arc<Tre
 
             if let Some(first) = dentries.get(name.inode) {
                 creating.link(first)?;
-                item(first.inode().ok_or(EIO)?)?.count_link();
+                item(first.inode().ok_or(EIO)?)?.charge_link_force();
                 continue;
             }
             let dentry = creating.make_persistent(restore_inode(sb, tree, name.inode)?)?;
@@ -189,7 +189,7 @@ fn restore_inode<'a>(
             DataKind::File(Content::incoming(domain.clone(), token, recorded.size)?)
         }
         IncomingKind::Link(target) => DataKind::Link {
-            _counted: Counted::new(domain.clone(), bytes_of_link(tree.contents(target)?)),
+            _counted: Counted::charge_force(domain.clone(), bytes_of_link(tree.contents(target)?)),
         },
         IncomingKind::Special => DataKind::Other,
     };

@@ -153,8 +153,8 @@ impl Domain {
         op.nr_unretrieved = nr_unretrieved;
         op.next_token = after(last);
         op.incoming = Some(session);
-        self.space.give_bytes(counted(&old));
-        self.space.count_bytes(counted(&there));
+        self.space.uncharge_bytes(counted(&old));
+        self.space.charge_bytes_force(counted(&there));
         self.table.lock().restorable = there;
         Ok(())
     }
@@ -163,7 +163,7 @@ impl Domain {
     fn lose_files(&self) {
         let lost = core::mem::take(&mut self.table.lock().restorable);
 
-        self.space.give_bytes(counted(&lost));
+        self.space.uncharge_bytes(counted(&lost));
         for name in lost.keys() {
             pr_warn!("{}: {name}: LUO has no session with it\n", self.name);
         }

@@ -89,8 +89,8 @@ impl Domain {
         table.incoming = None;
         drop(table);
         self.space
-            .give_bytes(preserved.values().map(Slot::bytes).sum());
-        self.space.give_bytes(counted(&restorable));
+            .uncharge_bytes(preserved.values().map(Slot::bytes).sum());
+        self.space.uncharge_bytes(counted(&restorable));
         // What else counts is given back as the inodes go, with the superblock.
         self.space.reset_limits(&options);
         op.outgoing = None;

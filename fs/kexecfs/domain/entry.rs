@@ -149,7 +149,7 @@ impl Entry {
         drop(file);
     }
 
-    /// Releases the entry: whoever has it open gets `ESTALE`.
+    /// Releases the entry: a task that has it open gets `ESTALE`.
     pub(super) fn set_released(&self) {
         self.released.store(true, Relaxed);
     }

@@ -22,7 +22,7 @@ use crate::{
     space::{
         bytes_of,
         size_of,
-        Room, //
+        Reservation, //
     },
     words::{
         failure::Failure,
@@ -136,16 +136,20 @@ impl Domain {
     }
 
     /// Makes room for a held file of which `counted` bytes count already.
-    pub(crate) fn make_room(&self, file: &HeldFile, counted: u64) -> Result<Room<'_>, Failure> {
+    pub(crate) fn make_room(
+        &self,
+        file: &HeldFile,
+        counted: u64,
+    ) -> Result<Reservation<'_>, Failure> {
         self.space
-            .take_room(bytes_of_held(file).saturating_sub(counted))
+            .reserve(bytes_of_held(file).saturating_sub(counted))
             .map_err(|e| Failure::new(e, "size= bytes are held"))
     }
 
     /// Makes room for what such a file has beyond its end as well, once its holes are filled.
     pub(crate) fn fit_room(
         &self,
-        room: &mut Room<'_>,
+        room: &mut Reservation<'_>,
         file: &HeldFile,
         counted: u64,
     ) -> Result<(), Failure> {
@@ -158,7 +162,7 @@ impl Domain {
         &self,
         name: &Name,
         file: HeldFile,
-        room: Room<'_>,
+        room: Reservation<'_>,
     ) -> Result<(), Failure> {
         let size = size_of_held(&file);
         let mut op = self.op.lock_killable()?;
@@ -183,7 +187,7 @@ impl Domain {
                 return Err(Failure::new(e, "LUO could not preserve it").or_no_memory());
             }
         };
-        let counted = room.fill();
+        let counted = room.commit();
         op.next_token = next_token;
 
         let mut table = self.table.lock();
@@ -223,7 +227,7 @@ impl Domain {
             if e == EBUSY {
                 Failure::new(e, "a file that was preserved later may depend on it")
             } else {
-                Failure::new(e, "LUO could not take it back")
+                Failure::new(e, "LUO could not unpreserve it")
             }
         })?;
         let mut table = self.table.lock();
@@ -233,7 +237,7 @@ impl Domain {
         if let Some(node) = node {
             let (_, slot) = node.to_key_value();
 
-            self.space.give_bytes(slot.bytes());
+            self.space.uncharge_bytes(slot.bytes());
         }
         self.drop_empty_session(&mut op);
         Ok(())
@@ -278,7 +282,7 @@ impl Domain {
         }
         entry.set_released();
         let node = self.table.lock().restorable.remove_node(&entry.name);
-        self.space.give_bytes(entry.counted());
+        self.space.uncharge_bytes(entry.counted());
         drop(op);
         entry.let_go();
         drop(node);
@@ -306,7 +310,7 @@ impl Domain {
             }
             table.incoming = None;
             drop(table);
-            self.space.give_bytes(counted(&released));
+            self.space.uncharge_bytes(counted(&released));
             released
         };
 

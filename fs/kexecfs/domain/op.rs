@@ -5,7 +5,7 @@
 use crate::{
     domain::entry::Entry,
     handover::Records,
-    space::Room,
+    space::Reservation,
     words::{
         failure::Failure,
         name::Name, //
@@ -108,7 +108,7 @@ pub(crate) struct HeldEntry<'a> {
     pub(crate) entry: Arc<Entry>,
     pub(crate) file: ARef<File>,
     /// Between the hold and the preservation, with the room for what it has grown by.
-    pub(crate) held: Option<(HeldFile, Room<'a>)>,
+    pub(crate) held: Option<(HeldFile, Reservation<'a>)>,
 }
 
 impl HeldEntry<'_> {
@@ -117,7 +117,7 @@ impl HeldEntry<'_> {
         if e == EAGAIN {
             Failure::new(EBUSY, "it was restored, and is being written to")
         } else {
-            Failure::new(e, "it was restored, and can't be handed on").or_no_memory()
+            Failure::new(e, "it was restored, and can't be carried").or_no_memory()
         }
         .of_file(&self.entry.name)
     }

@@ -142,13 +142,13 @@ impl Domain {
     /// The caller drops what is returned after it released `op`: that may be the end of files.
     pub(super) fn unpreserve_all(&self, op: &mut Op) -> KVVec<DataFile> {
         self.space
-            .give_bytes(op.carried.iter().map(|file| file.counted).sum());
+            .uncharge_bytes(op.carried.iter().map(|file| file.counted).sum());
         self.space
-            .give_bytes(op.data_files.iter().map(|file| file.excess).sum());
+            .uncharge_bytes(op.data_files.iter().map(|file| file.excess).sum());
         if let Some(session) = &op.outgoing {
             for token in op.prepared.iter().rev() {
                 if let Err(e) = session.unpreserve(*token) {
-                    pr_err!("a file that was prepared could not be taken back: {e:?}\n");
+                    pr_err!("a file that was prepared could not be unpreserved: {e:?}\n");
                 }
             }
         }
@@ -278,12 +278,12 @@ impl OpGuard<'_> {
     /// # Errors
     ///
     /// `ENOSPC`.
-    pub(crate) fn take_excess(&mut self, bytes: u64) -> Result<(), Failure> {
+    pub(crate) fn charge_excess(&mut self, bytes: u64) -> Result<(), Failure> {
         let file = self.op.data_files.last_mut().ok_or(EIO)?;
 
         self.domain
             .space
-            .take_bytes(bytes)
+            .charge_bytes(bytes)
             .map_err(|e| Failure::new(e, "size= leaves no room for large pages of a file"))?;
         file.excess = bytes;
         Ok(())
@@ -370,7 +370,7 @@ impl OpGuard<'_> {
         op.push_carried(CarriedFile {
             entry: restored.entry.clone(),
             size,
-            counted: room.fill(),
+            counted: room.commit(),
         })
     }
 
@@ -412,7 +412,7 @@ impl OpGuard<'_> {
             Err(e) if e == ENOENT => Ok(()),
             Err(e) => {
                 let failure =
-                    Failure::new(timeout.error(e), "a file in data/ could not be handed on");
+                    Failure::new(timeout.error(e), "a file in data/ could not be carried");
 
                 Err(match name {
                     Some(name) => failure.of_file(name),
@@ -474,7 +474,7 @@ fn cannot_carry(e: Error) -> Failure {
     if e == EOPNOTSUPP {
         Failure::new(
             EBUSY,
-            "this kind of file can't be handed on: finish or discard the domain",
+            "this kind of file can't be carried: finish or discard the domain",
         )
     } else {
         Failure::new(e, "LUO could not hand it on")

@@ -114,7 +114,7 @@ impl Domain {
     /// The kexec has failed. If it has frozen the domain, returns the state that the domain had
     /// before, and has again.
     ///
-    /// Those who poll are not told yet.
+    /// Tasks that poll are not woken yet.
     pub(crate) fn set_thawed(&self) -> Option<State> {
         let status = self.table.lock().advance(Step::Thaw).ok()?;
 
@@ -212,7 +212,7 @@ impl Domain {
 
     // What others are told.
 
-    /// Wakes those who poll `state`.
+    /// Wakes the tasks that poll `state`.
     pub(crate) fn state_has_changed(&self) {
         self.state_changes.add(1, Relaxed);
         self.changed.notify_all();

@@ -6,7 +6,7 @@
 use crate::{
     types::KexecFs,
     watch::{
-        tell,
+        notify,
         ERROR, //
     },
     words::{
@@ -51,7 +51,7 @@ pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
         }
     }
     if domain.set_error(Some(failure)) {
-        tell(sb, ERROR);
+        notify(sb, ERROR);
     }
     error
 }
@@ -59,7 +59,7 @@ pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
 /// Keeps that the last command succeeded.
 pub(crate) fn succeeded(sb: &SuperBlock<KexecFs>) {
     if sb.info().set_error(None) {
-        tell(sb, ERROR);
+        notify(sb, ERROR);
     }
 }
 

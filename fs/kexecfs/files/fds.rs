@@ -25,7 +25,7 @@ use crate::{
         inside, //
     },
     types::KexecFs,
-    watch::tell_control,
+    watch::notify_control,
     words::{
         failure::Failure,
         name::{
@@ -111,7 +111,10 @@ impl FileOperations for FdPreserve {
         let domain = &open.source;
 
         match (check_subject(file), command) {
-            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (Err(e), _) => Err(Failure::new(
+                e,
+                "the writer is not the subject that opened the file",
+            )),
             (_, Err(e)) if e == EBADF => Err(Failure::new(e, "there is no such descriptor")),
             (_, Err(e)) => Err(Failure::new(e, "no command, which is: FD or FD NAME")),
             (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
@@ -121,7 +124,7 @@ impl FileOperations for FdPreserve {
         }
         .map_err(|failure| report(file.sb(), failure))?;
         succeeded(file.sb());
-        tell_control();
+        notify_control();
         Ok(len)
     }
 }
@@ -198,7 +201,10 @@ impl FileOperations for FdUnpreserve {
         let name = read_command(from, &mut buf, Name::of_file);
 
         match (check_subject(file), name) {
-            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (Err(e), _) => Err(Failure::new(
+                e,
+                "the writer is not the subject that opened the file",
+            )),
             (_, Err(e)) => Err(Failure::new(e, "no name of a file")),
             (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
             (Ok(()), Ok(Some(name))) => {
@@ -207,7 +213,7 @@ impl FileOperations for FdUnpreserve {
         }
         .map_err(|failure| report(file.sb(), failure))?;
         succeeded(file.sb());
-        tell_control();
+        notify_control();
         Ok(len)
     }
 }

@@ -20,8 +20,8 @@ use crate::{
     gate::inside,
     types::KexecFs,
     watch::{
-        tell,
-        tell_control,
+        notify,
+        notify_control,
         STATE, //
     },
     words::{
@@ -74,7 +74,7 @@ impl FileOperations for StateFile {
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            open.see(open.source.state_changes());
+            open.mark_seen(open.source.state_changes());
             open.source.check_alive()?;
             append(text, fmt!("{}\n", open.source.state().as_str()))
         })
@@ -90,7 +90,10 @@ impl FileOperations for StateFile {
         let event = read_command(from, &mut buf, Event::from_bytes);
         let domain = &open.source;
         let result = match (check_subject(file), event) {
-            (Err(e), _) => Err(Failure::new(e, "the writer isn't who opened the file")),
+            (Err(e), _) => Err(Failure::new(
+                e,
+                "the writer is not the subject that opened the file",
+            )),
             (_, Err(e)) => Err(Failure::new(
                 e,
                 "no event, which are: prepare, cancel, finish",
@@ -117,8 +120,8 @@ impl FileOperations for StateFile {
             }
         }
         succeeded(sb);
-        tell(sb, STATE);
-        tell_control();
+        notify(sb, STATE);
+        notify_control();
         Ok(len)
     }
 
@@ -149,7 +152,7 @@ impl FileOperations for ErrorFile {
         pos: &mut Offset,
     ) -> Result<usize> {
         open.read(file, to, pos, |text| {
-            open.see(open.source.error_changes());
+            open.mark_seen(open.source.error_changes());
             open.source.check_alive()?;
             open.source.error_line(text)
         })

@@ -73,7 +73,7 @@ impl<S> OpenText<S> {
     }
 
     /// Keeps that the reader has seen the text as it is after `changes` changes.
-    pub(crate) fn see(&self, changes: u32) {
+    pub(crate) fn mark_seen(&self, changes: u32) {
         self.seen.store(changes, Relaxed);
     }
 

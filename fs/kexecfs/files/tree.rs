@@ -34,7 +34,7 @@ use crate::{
     identity::ino,
     types::KexecFs,
     watch::{
-        tell_control,
+        notify_control,
         ERROR,
         STATE, //
     },
@@ -195,7 +195,7 @@ impl InodeOperations for RootDir {
             Ok((inode.uid(), inode.gid(), inode.mode().permissions()))
         })?;
         drop(inside);
-        tell_control();
+        notify_control();
         Ok(())
     }
 }
@@ -230,7 +230,7 @@ impl InodeOperations for RestoreDir {
         inside(|| sb.info().release_entry(entry))
             .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
         succeeded(sb);
-        tell_control();
+        notify_control();
         unlink.simple_unlink()
     }
 

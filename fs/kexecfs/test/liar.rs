@@ -147,7 +147,7 @@ impl FileSystem for Liar {
             .start_creating(c"gone")?
             .make_persistent(new(sb, Mode::reg(0o644))?)?;
 
-        // Has to leave the offset map, too: else who reads the directory follows it.
+        // Has to leave the offset map, too: else a reader of the directory follows it.
         root.remove_by_name(c"gone");
         refused(root.start_creating(c"link")?.link(&gone), ENOENT)
     }
@@ -332,7 +332,7 @@ impl FirstSlot {
     }
 }
 
-/// An open "first". A backing file holds the mount: the slot is emptied by who leaves.
+/// An open "first". A backing file holds the mount: the slot is emptied by the task that closes it.
 struct OpenFirst {
     slot: Arc<FirstSlot>,
     backing: Arc<BackingFile>,

@@ -68,7 +68,7 @@ pub(crate) struct Options {
 pub(crate) enum Errors {
     /// The kexec is refused.
     Refuse,
-    /// It is left behind.
+    /// The reboot excludes it.
     Drop,
 }
 

@@ -7,7 +7,7 @@ use kernel::prelude::*;
 /// The state of a domain, by the words of LUO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// Files are preserved and taken back.
+    /// Files are preserved and unpreserved.
     Normal,
     /// All is ready for the kexec and nothing changes any more.
     Prepared,

@@ -266,7 +266,7 @@ impl<T: FileSystem> Dentry<T> {
         }
     }
 
-    /// Tells those who watch the file or its directory that it was modified
+    /// Notifies watchers of the file or its directory that it was modified
     /// (`fsnotify_dentry()` with `FS_MODIFY`). May sleep.
     pub fn fsnotify_modify(&self) {
         if self.inode().is_none() {

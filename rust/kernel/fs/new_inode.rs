@@ -56,7 +56,7 @@ use core::{
 /// # Invariants
 ///
 /// The inode has been made by [`NewInode::new`], has no dentry, and this is a reference to it, the
-/// only one but for those who look for its dentry.
+/// only one but for tasks that look for its dentry.
 pub struct NewInode<'a, T: FileSystem>(&'a Inode<T>);
 
 impl<'a, T: FileSystem> NewInode<'a, T> {

@@ -36,7 +36,7 @@ use core::{
 ///
 /// When it is dropped it is destroyed: all files are taken back out of it, the last one first. During
 /// a reboot it cannot be; then it is left to LUO, which hands it over if the kexec succeeds. If the kexec fails after
-/// all, it stays until the machine reboots. Whoever does not want that has to keep from dropping it
+/// all, it stays until the machine reboots. A caller that does not want that has to keep from dropping it
 /// between [`RebootNotifier::prepare`](super::RebootNotifier::prepare) and [`RebootNotifier::abort`](super::RebootNotifier::abort).
 ///
 /// # Examples
@@ -138,7 +138,7 @@ impl OutgoingSession {
 
     /// Hands the session over to be finished by the next kernel, or for its files again.
     ///
-    /// For who goes on without it in a reboot that has begun: its files are not frozen.
+    /// For a reboot that has begun and goes on without it: its files are not frozen.
     pub fn exclude(&self, exclude: bool) {
         // SAFETY: The session is valid by the type invariants.
         unsafe { bindings::liveupdate_session_exclude(self.0.as_ptr(), exclude) };
