@@ -2,34 +2,8 @@
 
 //! All domains: their names, mounts and ends, and the load of what was handed over.
 //!
-//! # Locking
-//!
-//! This is the order of all locks, from the outside to the inside:
-//!
-//! ```text
-//! i_rwsem (VFS) -> gate -> Domain::op -> LUO -> KHO
-//! i_rwsem (VFS) -> Domain::changes -> Content::state
-//! Domain::op -> Content::state -> i_rwsem of an inner file that nobody writes to
-//! Domain::changes shut -> Domain::op -> Content::state -> LUO
-//! s_umount (VFS) -> Registry::domains -> gate
-//! i_rwsem of a file of data/ -> sb_writers of the internal tmpfs -> pipe -> i_rwsem of
-//!         the inner file
-//! LUO's load of its sessions -> Registry::domains -> Domain::op -> LUO
-//! LUO's freeze of its sessions -> Reboot::domains -> Reboot::root
-//! Domain::preparing -> Domain::changes
-//! reboot: gate shut, then Registry::domains -> Domain::op -> KHO; Reboot::root -> KHO;
-//!         and at last, with none of these, s_umount
-//! ```
-//!
-//! `Domain::table` is a leaf: it comes after all of these and is never held over a call into LUO,
-//! KHO or the VFS. `Space::usage`, `Domain::kept`, `Domain::given_up`, `Entry::file`,
-//! `Registry::given_up` and `Registry::excluded` are leaves, too.
-//!
-//! What takes time with the bytes of a domain, as to drop it, is done outside `Registry::domains`.
-//! The gates, the machine's and `Domain::changes`, are SRCU read sections behind a flag, so that
-//! nobody waits for a reboot or a prepare: a task that finds one shut gets `EBUSY`. They are never
-//! held over an access to user memory or a wait for the lock of an inode that is preserved, since
-//! the task that shuts one waits for all that are inside.
+//! See "Locking" in `architecture.rst` for the order of all locks. What takes time with the bytes of
+//! a domain, as to drop it, is done outside `Registry::domains`.
 
 use crate::{
     domain::{
