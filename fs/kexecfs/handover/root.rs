@@ -215,6 +215,8 @@ fn read_index(
 }
 
 /// Reads the domain of `entry`, which lies `at` so many bytes in the index.
+// Its frame is not needed afterwards.
+#[inline(never)]
 fn read_domain(
     index: &RestoredVmalloc,
     at: usize,
