@@ -43,9 +43,9 @@ bench-linear: FLAVOR = fast
 bench-linear: kernel	## whether time is linear in the number of files
 	@scripts/bench-linear $(FLAVOR)
 
-bench-arrival: FLAVOR = fast
-bench-arrival: kernel	## what small files take in the next kernel, in instructions
-	@scripts/bench-arrival $(FLAVOR)
+bench-handover: FLAVOR = fast
+bench-handover: kernel	## what prepare and arrival of small files take, in instructions
+	@scripts/bench-handover $(FLAVOR)
 
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
@@ -70,5 +70,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all bench-data bench-linear bench-arrival kernel shell lint tree install-overlay clean distclean
+.PHONY: help demo test test-posix test-all bench-data bench-linear bench-handover kernel shell lint tree install-overlay clean distclean
 .NOTPARALLEL:

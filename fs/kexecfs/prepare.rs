@@ -312,6 +312,8 @@ impl Domain {
         Err(failure)
     }
 
+    // What it needs of the stack is not needed before and after.
+    #[inline(never)]
     fn prepare_fixed<'a>(
         &'a self,
         sb: Option<&'a SuperBlock<KexecFs>>,
