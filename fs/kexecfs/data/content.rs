@@ -6,7 +6,7 @@
 //! as it is. Of it the path is kept, not an open file. Incoming contents get their inner file at
 //! the first open, in the task that opens the file.
 //!
-//! Locking: the lock of the contents comes after that of the inode and after `Domain::op`.
+//! See "Locking" in `architecture.rst` for where `Content::state` comes.
 
 use crate::{
     data::counted::Counted,
