@@ -486,8 +486,9 @@ impl RestoredVmalloc {
                 return Err(EIO);
             }
 
-            // SAFETY: `abi::Vmalloc` has the layout of `struct kho_vmalloc`. The function claims each page before it maps any, and fails if one
-            // is claimed already: there is one owner.
+            // SAFETY: `abi::Vmalloc` has the layout of `struct kho_vmalloc`. The function claims
+            // each page before it maps any, and fails if one is claimed already: there is one
+            // owner.
             unsafe { bindings::kho_restore_vmalloc(raw) }
         };
         let ptr = NonNull::new(ptr.cast::<u8>()).ok_or(ENOMEM)?;

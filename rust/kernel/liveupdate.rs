@@ -376,8 +376,8 @@ pub trait RebootNotifier: 'static {
     /// not, its image was loaded in a way that carries nothing.
     ///
     /// LUO's functions all work still, for the last time in this kernel if the kexec succeeds. An
-    /// error refuses the kexec and becomes that of reboot(2). A notifier that returns one is not told to
-    /// abort: it has to have undone its work itself.
+    /// error refuses the kexec and becomes that of reboot(2). A notifier that returns one is not
+    /// told to abort: it has to have undone its work itself.
     fn prepare(handover: bool) -> Result;
 
     /// The kexec will not take place, after a [`prepare`](Self::prepare) that succeeded: everything

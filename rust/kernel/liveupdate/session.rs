@@ -34,10 +34,12 @@ use core::{
 
 /// A session that this kernel fills and hands over.
 ///
-/// When it is dropped it is destroyed: all files are taken back out of it, the last one first. During
-/// a reboot it cannot be; then it is left to LUO, which hands it over if the kexec succeeds. If the kexec fails after
-/// all, it stays until the machine reboots. A caller that does not want that has to keep from dropping it
-/// between [`RebootNotifier::prepare`](super::RebootNotifier::prepare) and [`RebootNotifier::abort`](super::RebootNotifier::abort).
+/// When it is dropped it is destroyed: all files are taken back out of it, the last one first.
+/// During a reboot it cannot be; then it is left to LUO, which hands it over if the kexec succeeds.
+/// If the kexec fails after all, it stays until the machine reboots. A caller that does not want
+/// that has to keep from dropping it between
+/// [`RebootNotifier::prepare`](super::RebootNotifier::prepare) and
+/// [`RebootNotifier::abort`](super::RebootNotifier::abort).
 ///
 /// # Examples
 ///
@@ -384,8 +386,8 @@ unsafe extern "C" fn keep_callback(token: u64, data: *mut c_void) -> bool {
 /// Calls `f` for each session that came in with its name, and whether it is claimed, until it
 /// fails.
 ///
-/// [`load`](super::load) must have been called before. The list of sessions is locked meanwhile: `f` must not
-/// call anything here, [`IncomingSession::claim`] least of all.
+/// [`load`](super::load) must have been called before. The list of sessions is locked meanwhile:
+/// `f` must not call anything here, [`IncomingSession::claim`] least of all.
 ///
 /// # Errors
 ///
