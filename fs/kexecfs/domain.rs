@@ -3,8 +3,8 @@
 //! One preservation domain: its state, its files, its limits.
 //!
 //! `op` is held over each operation, calls into LUO included; `table` is a leaf, held for a look
-//! at what it guards and never over a call out. See "Locking" in `architecture.rst` for the order of
-//! all locks.
+//! at what it guards and never over a call out. See "Locking" in `architecture.rst` for the order
+//! of all locks.
 
 // What a domain is made of, which knows of none.
 mod entry;
@@ -337,7 +337,8 @@ impl Domain {
 
     // What others are told.
 
-    /// Keeps why something failed, or that it succeeded, for `error`, and wakes the tasks that poll.
+    /// Keeps why something failed, or that it succeeded, for `error`, and wakes the tasks that
+    /// poll.
     ///
     /// Returns whether that is a change.
     pub(crate) fn set_error(&self, failure: Option<Failure>) -> bool {

@@ -2,8 +2,8 @@
 
 //! All domains: their names, mounts and ends, and the load of what was handed over.
 //!
-//! See "Locking" in `architecture.rst` for the order of all locks. What takes time with the bytes of
-//! a domain, as to drop it, is done outside `Registry::domains`.
+//! See "Locking" in `architecture.rst` for the order of all locks. What takes time with the bytes
+//! of a domain, as to drop it, is done outside `Registry::domains`.
 
 use crate::{
     domain::{

@@ -170,7 +170,8 @@ impl Acl {
     /// `ENOMEM`, `EIO` if it is no access ACL.
     pub(super) fn after_chmod(self, mode: Mode) -> Result<Self> {
         let acl = core::mem::ManuallyDrop::new(self).0.as_ptr();
-        // SAFETY: By the type invariants the ACL is valid, and the reference ours, which is handed over.
+        // SAFETY: By the type invariants the ACL is valid, and the reference ours, which is handed
+        // over.
         let acl = unsafe { bindings::posix_acl_after_chmod(acl, mode.into_raw()) };
 
         // INVARIANT: It is a copy, the reference to which is ours.
@@ -265,8 +266,8 @@ impl<'a, T: FileSystem> SetAcl<'a, T> {
     ///
     /// `EINVAL` if the ACL is illegal.
     pub fn simple_set_acl(self) -> Result {
-        // SAFETY: By the type invariants the map and the dentry are valid, the ACL is null or valid,
-        // and the inode is locked.
+        // SAFETY: By the type invariants the map and the dentry are valid, the ACL is null or
+        // valid, and the inode is locked.
         to_result(unsafe { bindings::inode_set_acl(self.idmap, self.dentry, self.acl, self.which) })
     }
 }

@@ -168,8 +168,8 @@ impl<T: FileSystem> Dentry<T> {
             if child.is_null() {
                 return Ok(None);
             }
-            // SAFETY: The function returns a reference, which is ours, to a dentry of the superblock
-            // of this one.
+            // SAFETY: The function returns a reference, which is ours, to a dentry of the
+            // superblock of this one.
             let child = unsafe { DentryRef::from_raw(child) };
 
             if child.is_persistent() {

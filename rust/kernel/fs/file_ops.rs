@@ -181,8 +181,8 @@ pub trait FileOperations: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Moves what is in the file into a pipe, and returns how much. The caller is told what has been
-    /// moved, if it isn't nothing.
+    /// Moves what is in the file into a pipe, and returns how much. The caller is told what has
+    /// been moved, if it isn't nothing.
     fn splice_read(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _splice: &mut SpliceRead<'_, Self::FileSystem>,
@@ -477,8 +477,8 @@ impl<O: FileOperations> VTable<O> {
         let mut from = UserSlice::new(UserPtr::from_ptr(buf.cast_mut().cast()), len).reader();
         // SAFETY: The VFS passes an open file of this kind.
         let data = unsafe { data::<O>(file) };
-        // SAFETY: The file is open for this call, and of this kind; the VFS calls ->write() from the
-        // write of this file and of no other.
+        // SAFETY: The file is open for this call, and of this kind; the VFS calls ->write() from
+        // the write of this file and of no other.
         let file = unsafe { OpenFile::from_raw(file) };
 
         moved(O::write(data, &file, &mut from), len)

@@ -68,8 +68,8 @@ pub(super) unsafe fn drop_private<T: FileSystem>(inode: *mut bindings::inode) {
 ///
 /// # Invariants
 ///
-/// `i_private` comes from `T::InodeData::into_foreign()`. It is a superblock's of `T`, and so lies in
-/// an [`InodeInfo`](inode_info::InodeInfo).
+/// `i_private` comes from `T::InodeData::into_foreign()`. It is a superblock's of `T`, and so lies
+/// in an [`InodeInfo`](inode_info::InodeInfo).
 #[repr(transparent)]
 pub struct Inode<T: FileSystem> {
     inner: Opaque<bindings::inode>,

@@ -212,8 +212,8 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
 
     /// Sets what can be done with the inode: `inode->i_op`.
     ///
-    /// If the operations have [`get_offset_ctx`](InodeOperations::get_offset_ctx), this asks for the
-    /// offset map, which is that of the inode from then on.
+    /// If the operations have [`get_offset_ctx`](InodeOperations::get_offset_ctx), this asks for
+    /// the offset map, which is that of the inode from then on.
     ///
     /// # Errors
     ///
@@ -233,8 +233,8 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
             }
             let ctx = get_offset_ctx(self.0)?.bind()?;
 
-            // SAFETY: By the type invariant nobody else uses the inode. `get_offset_ctx` borrows the
-            // map for as long as the inode is borrowed, which may be until it is evicted.
+            // SAFETY: By the type invariant nobody else uses the inode. `get_offset_ctx` borrows
+            // the map for as long as the inode is borrowed, which may be until it is evicted.
             unsafe { inode_info::set_offset_ctx(inode, ctx) };
         }
         // SAFETY: By the type invariant nobody else uses the inode; the table is static and for

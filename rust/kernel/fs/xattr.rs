@@ -105,8 +105,8 @@ impl Drop for SimpleXattrCache {
 ///
 /// # Invariants
 ///
-/// `list` is a list head, of attributes that are in `cache`. A task that has set `busy` may change the list
-/// or rely on it.
+/// `list` is a list head, of attributes that are in `cache`. A task that has set `busy` may change
+/// the list or rely on it.
 #[pin_data(PinnedDrop)]
 pub struct SimpleXattrs {
     cache: Arc<SimpleXattrCache>,

@@ -92,8 +92,8 @@ impl<'a, T: FileSystem> GetAttr<'a, T> {
 ///
 /// # Invariants
 ///
-/// `idmap` and `attr` are valid for `'a`, and nobody else uses `attr`. `inode` is that of `dentry`, and
-/// locked.
+/// `idmap` and `attr` are valid for `'a`, and nobody else uses `attr`. `inode` is that of `dentry`,
+/// and locked.
 pub struct SetAttr<'a, T: FileSystem> {
     idmap: *mut bindings::mnt_idmap,
     dentry: &'a Dentry<T>,
@@ -161,8 +161,8 @@ impl<'a, T: FileSystem> SetAttr<'a, T> {
     ///
     /// `EPERM`, and the other errors of setattr_prepare().
     pub fn prepare(self) -> Result<PreparedAttr<'a, T>> {
-        // SAFETY: By the type invariants the map, the dentry and the change are valid, and the inode
-        // is locked.
+        // SAFETY: By the type invariants the map, the dentry and the change are valid, and the
+        // inode is locked.
         to_result(unsafe {
             bindings::setattr_prepare(self.idmap, self.dentry.as_ptr(), self.attr)
         })?;

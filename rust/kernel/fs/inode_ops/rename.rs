@@ -103,8 +103,8 @@ impl<'a, T: FileSystem> Rename<'a, T> {
         if unsafe { offset_ctx(new_dir) }.is_null() {
             return Err(EXDEV);
         }
-        // SAFETY: By the type invariants these are the arguments of `->rename()`, and a whiteout can
-        // be made. Both directories have a map and the operation to get it, as has just been
+        // SAFETY: By the type invariants these are the arguments of `->rename()`, and a whiteout
+        // can be made. Both directories have a map and the operation to get it, as has just been
         // checked, so that their entries have offsets.
         to_result(unsafe {
             bindings::simple_offset_rename2(self.idmap, old_dir, old, new_dir, new, self.flags)

@@ -133,8 +133,8 @@ impl<T: FileSystem> Operations<T> {
             // the union that is used.
             let link = unsafe { bindings::inode_link(inode) };
 
-            // SAFETY: It is null or from kstrdup(). Walks by RCU, which read it without a reference,
-            // are over.
+            // SAFETY: It is null or from kstrdup(). Walks by RCU, which read it without a
+            // reference, are over.
             unsafe { bindings::kfree(link.cast::<c_void>()) };
         }
         // SAFETY: Nobody refers to the inode, which is from `->alloc_inode()`.
