@@ -112,10 +112,11 @@ impl Path {
     /// memory is bad; `ENOMEM` if it can't be swapped in.
     pub fn shmem_read(&self, buf: &mut [u8]) -> Result {
         let inode = self.inode();
-        // SAFETY: The inode is held by the dentry, and its mapping doesn't change.
-        let mapping = unsafe { (*inode).i_mapping };
+        // SAFETY: The inode is held by the dentry. Its own mapping is looked at: `i_mapping` may be
+        // that of an inode of another file system, as coda does it.
+        let mapping = unsafe { &raw mut (*inode).i_data };
 
-        // SAFETY: The mapping is that of an inode that is held.
+        // SAFETY: The mapping is part of an inode that is held.
         if !unsafe { bindings::shmem_mapping(mapping) } {
             return Err(EINVAL);
         }

@@ -51,7 +51,7 @@ pub mod flags {
     pub const MGTIME: i32 = crate::bindings::FS_MGTIME as i32;
     /// The rename of the file system moves the dentries itself, where the VFS else does it after
     /// `->rename()` (`FS_RENAME_DOES_D_MOVE`). That of
-    /// [`Rename::simple_offset_rename`](super::super::Rename::simple_offset_rename) does so then.
+    /// [`Rename::simple_offset_rename2`](super::super::Rename::simple_offset_rename2) does so then.
     pub const RENAME_DOES_D_MOVE: i32 = crate::bindings::FS_RENAME_DOES_D_MOVE as i32;
 
     /// All of them. Of others, some tell the VFS that the file system does itself what it doesn't.
