@@ -220,7 +220,7 @@ impl Domain {
 
     /// The event `cancel`.
     pub(crate) fn cancel(&self) -> Result<(), Failure> {
-        let undone = {
+        let (undone, result) = {
             let mut op = self.lock_op_killable()?;
 
             self.check_step(Step::Cancel)?;
@@ -228,12 +228,12 @@ impl Domain {
 
             // Before the state allows for another prepare.
             self.changes.open();
-            self.set_cancelled()?;
-            undone
+            (undone, self.set_cancelled())
         };
 
+        // Without the lock: they may be the last references.
         drop(undone);
-        Ok(())
+        Ok(result?)
     }
 
     // Reboots, behind the shut gate.

@@ -53,7 +53,7 @@ pub(super) struct Op {
 pub(crate) struct DataFile {
     pub(super) token: u64,
     /// Where the record of its inode lies in the stream, once that is written.
-    pub(super) at: usize,
+    pub(super) at: Option<usize>,
     pub(super) inner: Path,
     /// What it has in large pages beyond what it counts, which counts as long as it is pinned.
     pub(super) excess: u64,

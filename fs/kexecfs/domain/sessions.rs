@@ -98,7 +98,7 @@ impl Domain {
             let times = file.inner.times();
 
             // Nothing else changes while the domain is prepared.
-            records.change_inode(file.at, |record| {
+            records.change_inode(file.at.ok_or(EIO)?, |record| {
                 (record.mtime_sec, record.mtime_nsec) = (times.mtime.sec, times.mtime.nsec);
                 (record.ctime_sec, record.ctime_nsec) =
                     (record.ctime_sec, record.ctime_nsec).max((times.ctime.sec, times.ctime.nsec));
@@ -229,7 +229,7 @@ impl OpGuard<'_> {
         op.next_token = next_token;
         op.push_data_file(DataFile {
             token,
-            at,
+            at: op.records.is_some().then_some(at),
             inner: inner.clone(),
             excess: 0,
         })?;
@@ -266,7 +266,7 @@ impl OpGuard<'_> {
         }
         op.push_data_file(DataFile {
             token,
-            at: 0,
+            at: None,
             inner: file.inner.clone(),
             excess: 0,
         })?;
@@ -430,14 +430,18 @@ impl OpGuard<'_> {
     }
 
     /// The record of the file of `data/` that is preserved under `token` lies at `at`.
-    pub(crate) fn set_record(&mut self, token: u64, at: usize) {
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if there is no such file.
+    pub(crate) fn set_record(&mut self, token: u64, at: usize) -> Result {
         let files = &mut self.op.data_files;
+        let number = files
+            .binary_search_by_key(&token, |file| file.token)
+            .map_err(|_| EIO)?;
 
-        if let Ok(number) = files.binary_search_by_key(&token, |file| file.token) {
-            if let Some(file) = files.get_mut(number) {
-                file.at = at;
-            }
-        }
+        files.get_mut(number).ok_or(EIO)?.at = Some(at);
+        Ok(())
     }
 
     /// Keeps the records until [`Domain::unpreserve_all`]: the domain is serialized.

@@ -104,8 +104,11 @@
  */
 #define KEXECFS_FEATURES		0
 
-/* ASCII for "KEXECFSR" and "KEXECFSS", the first letter on top */
-#define KEXECFS_ROOT_MAGIC		0x4b45584543465352ULL
+/*
+ * ASCII for "KEXECFS1" and "KEXECFSS", the first letter on top. Trees before
+ * version 1.0 had "KEXECFSR" and another layout.
+ */
+#define KEXECFS_ROOT_MAGIC		0x4b45584543465331ULL
 #define KEXECFS_SEAL_MAGIC		0x4b45584543465353ULL
 
 /* The greatest lengths of names, in bytes, without a terminating zero */
