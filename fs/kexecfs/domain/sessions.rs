@@ -273,7 +273,7 @@ impl OpGuard<'_> {
         Ok(token)
     }
 
-    /// Takes `bytes` that the file which was preserved last has beyond what it counts.
+    /// Charges `bytes` that the file which was preserved last has beyond what it counts.
     ///
     /// # Errors
     ///
@@ -429,19 +429,16 @@ impl OpGuard<'_> {
         self.domain.write_files(&self.op.carried, writer)
     }
 
-    /// The record of the file of `data/` that is preserved under `token` lies at `at`.
+    /// The record of the file of `data/` that is handed over under `token` lies at `at`.
     ///
-    /// # Errors
-    ///
-    /// `EIO` if there is no such file.
-    pub(crate) fn set_record(&mut self, token: u64, at: usize) -> Result {
+    /// One that is carried does not change any more: nothing looks for its record.
+    pub(crate) fn set_record(&mut self, token: u64, at: usize) {
         let files = &mut self.op.data_files;
-        let number = files
-            .binary_search_by_key(&token, |file| file.token)
-            .map_err(|_| EIO)?;
+        let number = files.binary_search_by_key(&token, |file| file.token);
 
-        files.get_mut(number).ok_or(EIO)?.at = Some(at);
-        Ok(())
+        if let Some(file) = number.ok().and_then(|number| files.get_mut(number)) {
+            file.at = Some(at);
+        }
     }
 
     /// Keeps the records until [`Domain::unpreserve_all`]: the domain is serialized.
@@ -481,7 +478,7 @@ fn cannot_carry(e: Error) -> Failure {
             "this kind of file can't be carried: finish or discard the domain",
         )
     } else {
-        Failure::new(e, "LUO could not hand it on")
+        Failure::new(e, "LUO could not carry it")
     }
 }
 

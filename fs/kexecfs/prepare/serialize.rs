@@ -146,7 +146,7 @@ fn write_inode(
             let at = writer.inode(&record, &[])?;
 
             if let Some(op) = op {
-                op.set_record(token, at)?;
+                op.set_record(token, at);
             }
             at
         }
