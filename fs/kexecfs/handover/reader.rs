@@ -137,6 +137,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a record that isn't the last one.
     fn record(&mut self, frame: &Frame<'_>) -> Checked<()> {
+        check_flags(frame)?;
         let (payload, at) = (frame.payload, frame.at);
         let domain = match (frame.kind, self.domain.as_mut()) {
             (abi::RECORD_DOMAIN, None) => return self.first(payload),
@@ -208,6 +209,7 @@ impl<'a> Reader<'a> {
     }
 
     fn end(&self, frame: &Frame<'_>) -> Checked<()> {
+        check_flags(frame)?;
         let end = abi::EndRecord::ref_from_bytes(frame.payload)
             .map_err(|_| ("the record of the end has another length", EIO))?;
 
@@ -222,6 +224,24 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+/// Checks that a record of a type that has to be understood says so.
+fn check_flags(frame: &Frame<'_>) -> Checked<()> {
+    let known = matches!(
+        frame.kind,
+        abi::RECORD_DOMAIN
+            | abi::RECORD_FILE
+            | abi::RECORD_INODE
+            | abi::RECORD_NAME
+            | abi::RECORD_XATTR
+            | abi::RECORD_END
+    );
+
+    if known && frame.flags & abi::RECORD_MUST_UNDERSTAND == 0 {
+        return Err(("a record of a known type says that it may be skipped", EIO));
+    }
+    Ok(())
 }
 
 /// Checks features of a root or a domain.

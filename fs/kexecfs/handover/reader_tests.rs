@@ -195,6 +195,28 @@ mod cases {
     }
 
     #[test]
+    fn a_record_of_a_known_type_may_not_be_skipped() -> Result {
+        let whole = domain_with(&[(0, b"a")], |_| Ok(()))?;
+        let (mut at, mut records) = (0, 0);
+
+        assert!(why(&whole).is_empty());
+        while at < whole.len() {
+            let mut damaged = domain_with(&[(0, b"a")], |_| Ok(()))?;
+
+            *damaged.get_mut(at + FLAGS_AT).ok_or(EINVAL)? = 0;
+            assert_eq!(
+                why(&damaged),
+                "a record of a known type says that it may be skipped"
+            );
+            at = Frame::read(&whole, at).map_err(|(_, e)| e)?.end;
+            records += 1;
+        }
+        // The domain, the file, the end.
+        assert_eq!(records, 3);
+        Ok(())
+    }
+
+    #[test]
     fn names_and_tokens_are_unique() -> Result {
         let same_name = domain_with(&[(0, b"a"), (1, b"a")], |_| Ok(()))?;
         let same_token = domain_with(&[(0, b"a"), (0, b"b")], |_| Ok(()))?;

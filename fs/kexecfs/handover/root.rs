@@ -32,7 +32,10 @@ use kernel::{
         RestoredVmalloc,
         Subtree, //
     },
-    page::PAGE_SIZE,
+    page::{
+        page_align,
+        PAGE_SIZE, //
+    },
     prelude::*,
     sync::Arc, //
 };
@@ -232,7 +235,7 @@ fn read_domain(
         .map_err(|e| unreadable("its memory can't be had", e))?;
     let stream = usize::try_from(entry.len)
         .ok()
-        .filter(|len| len % abi::RECORD_ALIGN == 0)
+        .filter(|len| len % abi::RECORD_ALIGN == 0 && page_align(*len) == Some(area.len()))
         .and_then(|len| area.get(..len))
         .ok_or_else(|| unreadable("its stream has another length than its memory", EIO))?;
 

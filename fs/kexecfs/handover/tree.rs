@@ -499,14 +499,11 @@ impl Tree {
         self.index.bytes
     }
 
-    /// How many bytes [`Tree::write`] writes.
-    #[expect(dead_code, reason = "for a plan of the length of all records")]
-    pub(crate) fn records_len(&self) -> usize {
-        self.index.records_len
-    }
-
     /// Writes the tree as it came, for the next kernel.
     pub(crate) fn write(&self, writer: &mut Writer<'_>) -> Result {
+        if writer.measure(self.index.records_len)? {
+            return Ok(());
+        }
         let mut at = 0;
 
         while at < self.len {

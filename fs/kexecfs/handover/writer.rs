@@ -69,6 +69,14 @@ impl Records {
         let planned = len.checked_add(unknown_len()?).ok_or(EOVERFLOW)?;
         let (mut buf, len) = fill(planned, write)?;
 
+        // A file that was opened for writing meanwhile took its contents out.
+        if page_align(len) != Some(buf.len()) {
+            let mut exact = page_buffer(len)?;
+            let stream = buf.get(..len).ok_or(EIO)?;
+
+            exact.get_mut(..len).ok_or(EIO)?.copy_from_slice(stream);
+            buf = exact;
+        }
         (hooks().stream)(buf.get_mut(..len).ok_or(EIO)?);
         Ok(Self {
             stream: PreservedVmalloc::new(buf)?,
@@ -187,6 +195,15 @@ impl<'a> Writer<'a> {
     /// How many bytes there are so far.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Counts records of `len` bytes, if this only measures. Returns whether it does.
+    pub(super) fn measure(&mut self, len: usize) -> Result<bool> {
+        if self.buf.is_some() {
+            return Ok(false);
+        }
+        self.len = self.len.checked_add(len).ok_or(EOVERFLOW)?;
+        Ok(true)
     }
 
     /// Writes the first record, that of the domain.

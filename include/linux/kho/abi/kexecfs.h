@@ -187,8 +187,7 @@ static_assert(sizeof(struct kexecfs_root) == 72);
 /**
  * struct kexecfs_index_entry - Where the records of a domain are.
  * @len:      The length of the stream in bytes, a multiple of
- *            KEXECFS_RECORD_ALIGN. The area may be longer: the writer may have
- *            planned for more than it wrote. The rest of it is zero.
+ *            KEXECFS_RECORD_ALIGN. The area may be longer, by less than a page.
  * @flags:    KEXECFS_ENTRY_*.
  * @reserved: Zero.
  * @stream:   KHO's descriptor of the area whose beginning is the stream.
