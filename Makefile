@@ -58,7 +58,7 @@ lint: tree	## check the style of the code
 
 tree:		## the patched kernel tree, build/linux
 	@scripts/packages
-	@scripts/bindgen & bindgen=$$!; scripts/source && scripts/overlay; source=$$?; \
+	@env --default-signal=INT,QUIT scripts/bindgen & bindgen=$$!; scripts/source && scripts/overlay; source=$$?; \
 		wait $$bindgen && test $$source = 0
 
 install-overlay:	## lay the files and patches over KERNEL_SRC=DIR and stop
