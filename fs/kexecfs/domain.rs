@@ -127,6 +127,8 @@ pub(crate) struct Domain {
     #[pin]
     settled: CondVar,
     changed: PollCondVarBox,
+    /// Whether `domain=` named it to one of its mounts, whose sources may be any word then.
+    named_by_option: Atomic<bool>,
     /// For what its users make the log say.
     #[pin]
     pub(crate) messages: Ratelimit,
@@ -210,6 +212,7 @@ impl Domain {
                 kept <- new_mutex!(None, "Domain::kept"),
                 settled <- new_condvar!("Domain::settled"),
                 changed,
+                named_by_option: Atomic::new(false),
                 messages <- Ratelimit::new(),
                 claimed: Atomic::new(claimed),
                 given_up <- new_mutex!(GivenUp::default(), "Domain::given_up"),

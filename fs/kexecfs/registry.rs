@@ -166,12 +166,12 @@ impl Registry {
     ///
     /// `EBUSY` in a reboot, `EIO` if it was handed over and can't be read, `EOPNOTSUPP` if LUO has
     /// no handler for one of its files, `ENODEV` if LUO is off, `ENOMEM`.
-    pub(crate) fn find(&'static self, name: Name) -> Result<Mounting> {
+    pub(crate) fn find(&'static self, name: &Name) -> Result<Mounting> {
         // Before all locks: it has its own.
         let loaded = liveupdate::load();
 
         loaded.map_err(|e| if e == EOPNOTSUPP { ENODEV } else { e })?;
-        if let Some(mounting) = self.take(&name, None)? {
+        if let Some(mounting) = self.take(name, None)? {
             return Ok(mounting);
         }
         if self.is_left_over(&name.session()?)? {
@@ -181,7 +181,7 @@ impl Registry {
         let slot = DomainSlot::new(Some(Domain::new(name.try_clone()?)?));
         let new = RBTreeNode::new(name.try_clone()?, slot, GFP_KERNEL_ACCOUNT)?;
 
-        self.take(&name, Some(new))?.ok_or(EIO)
+        self.take(name, Some(new))?.ok_or(EIO)
     }
 
     /// Takes a use of the domain with the given name, which is that of `new` if there is none yet.

@@ -25,9 +25,14 @@ use crate::{
     types::KexecFs,
     watch::notify_control,
     words::{
-        name::Name,
+        name::{
+            IllegalDomain,
+            Name,
+            OptionValue, //
+        },
         options::{
             Given,
+            DOMAIN,
             PARAMETERS, //
         }, //
     }, //
@@ -68,6 +73,8 @@ const MAGIC: u32 = 0x6b78_6673;
 #[derive(Default)]
 pub(crate) struct Context {
     given: Given,
+    /// What `domain=` names.
+    name: Option<Name>,
     /// Keeps the domain until the superblock does.
     mounting: Option<Mounting>,
 }
@@ -88,6 +95,12 @@ impl FileSystem for KexecFs {
     }
 
     fn parse_param(fc: &mut FsContext<'_, Self>, opt: u8, value: param::Value<'_>) -> Result {
+        if let (DOMAIN, param::Value::String(name)) = (opt, &value) {
+            let name = domain_name(fc, "domain", name)?;
+
+            fc.context()?.name = Some(name);
+            return Ok(());
+        }
         fc.context()?.given.set(opt, value).map_err(|why| {
             errorfc!(fc, "{why}");
             EINVAL
@@ -95,21 +108,11 @@ impl FileSystem for KexecFs {
     }
 
     fn get_tree(fc: &mut NewTree<'_, Self>) -> Result {
-        let Some(source) = fc.source() else {
-            errorfc!(fc, "no source: it is the name of the domain");
-            return Err(EINVAL);
-        };
-        let name = Name::of_domain(source.to_bytes()).inspect_err(|&e| {
-            if e == EINVAL {
-                errorfc!(
-                    fc,
-                    "illegal source '{source}': a domain has 1 to 255 bytes of printable ASCII \
-                     without space and '/', and isn't '.', '..' or 'none'"
-                );
-            }
-        })?;
+        let by_option = fc.context()?.name.take();
+        let named = by_option.is_some();
+        let name = by_option.map_or_else(|| name_of_source(fc), Ok)?;
         let mounting = registry()
-            .and_then(|registry| registry.find(name))
+            .and_then(|registry| registry.find(&name))
             .inspect_err(|&e| {
                 let why = if e == EIO {
                     "what was handed over can't be read"
@@ -123,7 +126,7 @@ impl FileSystem for KexecFs {
                     "the domain can't be had"
                 };
 
-                errorfc!(fc, "'{source}': {why}");
+                errorfc!(fc, "'{name}': {why}");
             })?;
         let domain = mounting.domain.clone();
 
@@ -132,6 +135,7 @@ impl FileSystem for KexecFs {
 
         fc.context()?.mounting = None;
         if new? {
+            domain.set_named_by_option(named);
             return Ok(());
         }
         let live = domain.options();
@@ -144,6 +148,9 @@ impl FileSystem for KexecFs {
                 domain.name
             );
             return Err(EBUSY);
+        }
+        if named {
+            domain.set_named_by_option(true);
         }
         // It may have been kept without a mount.
         notify_control();
@@ -187,6 +194,13 @@ impl FileSystem for KexecFs {
         let domain = sb.info();
 
         domain.check_alive()?;
+        // A program that remounts gives all options that it has found.
+        let name = fc.context()?.name.take();
+
+        if name.is_some_and(|name| name != domain.name) {
+            errorfc!(fc, "'{}' is mounted here: domain= is another", domain.name);
+            return Err(EINVAL);
+        }
         let before = domain.options();
         let options = fc.context()?.given.over(before);
         let root = sb.root().ok_or(EINVAL)?;
@@ -211,7 +225,12 @@ impl FileSystem for KexecFs {
     }
 
     fn show_options(sb: &SuperBlock<Self>, m: &SeqFile) -> Result {
-        seq_print!(m, "{}", sb.info().options());
+        let domain = sb.info();
+
+        if domain.is_named_by_option() {
+            seq_print!(m, ",domain={}", OptionValue(&domain.name));
+        }
+        seq_print!(m, "{}", domain.options());
         Ok(())
     }
 
@@ -251,6 +270,41 @@ impl FileSystem for KexecFs {
         drop(sb.kill_anon_super());
         notify_control();
     }
+}
+
+/// The name of a domain in `word`, which the mounter gave as `as_what`.
+fn domain_name(fc: &FsContext<'_, KexecFs>, as_what: &'static str, word: &CStr) -> Result<Name> {
+    let word = word.to_bytes();
+
+    Name::of_domain(word).inspect_err(|&e| {
+        if e == EINVAL {
+            errorfc!(fc, "{}", IllegalDomain { as_what, word });
+        }
+    })
+}
+
+/// The name of a domain in the source of the mount.
+fn name_of_source(fc: &FsContext<'_, KexecFs>) -> Result<Name> {
+    let Some(source) = fc.source() else {
+        errorfc!(
+            fc,
+            "no source and no domain=: either is the name of the domain"
+        );
+        return Err(EINVAL);
+    };
+
+    domain_name(fc, "source", source).inspect_err(|&e| {
+        // It may be none of the mounter's: the log of the context is not shown by all programs.
+        if e == EINVAL && fc.has_log() {
+            pr_err!(
+                "{}\n",
+                IllegalDomain {
+                    as_what: "source",
+                    word: source.to_bytes(),
+                }
+            );
+        }
+    })
 }
 
 /// Calls `set`, and tells the mounter why it failed.

@@ -17,6 +17,7 @@ use kernel::{
         SuperBlock, //
     },
     prelude::*,
+    sync::atomic::Relaxed,
     task::{
         Kgid,
         Kuid, //
@@ -63,6 +64,16 @@ impl Domain {
             .lock()
             .as_ref()
             .is_some_and(|sb| sb.s_active() == 1)
+    }
+
+    /// Keeps for `/proc/mounts` whether it is mounted by `domain=`.
+    pub(crate) fn set_named_by_option(&self, named: bool) {
+        self.named_by_option.store(named, Relaxed);
+    }
+
+    /// Whether `/proc/mounts` has to show `domain=`.
+    pub(crate) fn is_named_by_option(&self) -> bool {
+        self.named_by_option.load(Relaxed)
     }
 
     /// Sets the options.

@@ -179,6 +179,43 @@ impl fmt::Display for Name {
     }
 }
 
+/// A name as the value of a mount option, as `seq_show_option()` escapes it.
+pub(crate) struct OptionValue<'a>(pub(crate) &'a Name);
+
+impl fmt::Display for OptionValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &c in self.0.as_bytes() {
+            match c {
+                b',' | b'\\' => write!(f, "\\{c:03o}")?,
+                _ => f.write_char(char::from(c))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// For the mounter: a word that is no name of a domain, and why.
+pub(crate) struct IllegalDomain<'a> {
+    /// What the word was given as.
+    pub(crate) as_what: &'static str,
+    pub(crate) word: &'a [u8],
+}
+
+impl fmt::Display for IllegalDomain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "illegal {} '", self.as_what)?;
+        fmt::Display::fmt(BStr::from_bytes(self.word), f)?;
+        // mount(8) canonicalizes a source that exists, unless it knows the type.
+        f.write_str(if self.word.contains(&b'/') {
+            "': it is a path, as mount(8) makes of a name that exists in its working directory: \
+             mount with -o domain=NAME"
+        } else {
+            "': the name of a domain has 1 to 255 bytes of printable ASCII without space and '/', \
+             and isn't '.', '..' or 'none'"
+        })
+    }
+}
+
 /// One command without the newline that may end it.
 pub(crate) fn command(written: &[u8]) -> &[u8] {
     written.strip_suffix(b"\n").unwrap_or(written)

@@ -7,6 +7,7 @@ use kernel::prelude::*;
 #[kunit_tests(kexecfs_name)]
 mod cases {
     use super::super::*;
+    use kernel::str::CString;
 
     fn long(len: usize) -> Result<KVec<u8>> {
         Ok(KVec::from_elem(b'a', len, GFP_KERNEL)?)
@@ -31,6 +32,35 @@ mod cases {
         ] {
             assert!(matches!(Name::of_domain(name), Err(e) if e == EINVAL));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_path_is_said_to_be_one() -> Result {
+        let told = |as_what, word: &[u8]| -> Result<CString> {
+            Ok(CString::try_from_fmt(fmt!(
+                "{}",
+                IllegalDomain { as_what, word }
+            ))?)
+        };
+        let path = told("source", b"/srv")?;
+
+        assert!(path
+            .to_bytes()
+            .starts_with(b"illegal source '/srv': it is a path"));
+        assert!(path.to_bytes().ends_with(b"-o domain=NAME"));
+        assert!(told("domain", b"none")?
+            .to_bytes()
+            .starts_with(b"illegal domain 'none': the name of a domain has"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_among_options_is_escaped() -> Result {
+        let name = Name::of_domain(b"a,b\\c=d#")?;
+        let shown = CString::try_from_fmt(fmt!("{}", OptionValue(&name)))?;
+
+        assert!(shown.to_bytes() == b"a\\054b\\134c=d#");
         Ok(())
     }
 

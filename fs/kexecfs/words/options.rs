@@ -29,9 +29,11 @@ const SIZE: u8 = 4;
 const NR_INODES: u8 = 5;
 const ERRORS: u8 = 6;
 const PERSIST: u8 = 7;
+/// `domain=`, which says what is mounted and is no option of it: it is not in [`Given`].
+pub(crate) const DOMAIN: u8 = 8;
 
 /// The options by name and type.
-pub(crate) static PARAMETERS: Table<8> = Table::new([
+pub(crate) static PARAMETERS: Table<9> = Table::new([
     Spec::uid(c"uid", UID),
     Spec::gid(c"gid", GID),
     Spec::u32oct(c"mode", MODE),
@@ -40,6 +42,7 @@ pub(crate) static PARAMETERS: Table<8> = Table::new([
     Spec::number(c"nr_inodes", NR_INODES),
     Spec::string(c"errors", ERRORS),
     Spec::flag_no(c"persist", PERSIST),
+    Spec::string(c"domain", DOMAIN),
 ]);
 
 /// The options of a domain.

@@ -46,7 +46,8 @@ mod cases {
         assert!(Given::default()
             .set(ERRORS, Value::String(c"maybe"))
             .is_err());
-        assert!(Given::default().set(PERSIST + 1, Value::U32(0)).is_err());
+        assert!(Given::default().set(DOMAIN, Value::String(c"vm1")).is_err());
+        assert!(Given::default().set(DOMAIN + 1, Value::U32(0)).is_err());
     }
 
     #[test]

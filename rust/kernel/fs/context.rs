@@ -121,6 +121,15 @@ impl<'a, T: FileSystem> FsContext<'a, T> {
         unsafe { (*self.as_ptr()).sb_flags as c_ulong & bindings::SB_RDONLY != 0 }
     }
 
+    /// Whether messages go to a log that the mounter can read (`fsopen()`), and not to that of the
+    /// kernel: `fc->log.log`.
+    pub fn has_log(&self) -> bool {
+        // SAFETY: `raw` is valid by the type invariants.
+        let log = unsafe { (*self.as_ptr()).log.log };
+
+        !log.is_null()
+    }
+
     /// Drops the key that is still owned after a superblock was shared, or none was made.
     fn put_s_fs_info(&mut self) {
         // SAFETY: `raw` is valid by the type invariants.
