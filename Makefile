@@ -56,6 +56,12 @@ shell: kernel	## an interactive guest with a domain mounted on /kx
 lint: tree	## check the style of the code
 	@scripts/lint
 
+man:		## check the man pages, and compress them into build/man
+	@scripts/man
+
+install-man:	## install them below DESTDIR=
+	@scripts/man "$(DESTDIR)"
+
 tree:		## the patched kernel tree, build/linux
 	@scripts/packages
 	@env --default-signal=INT,QUIT scripts/bindgen & bindgen=$$!; scripts/source && scripts/overlay; source=$$?; \
@@ -70,5 +76,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all bench-data bench-linear bench-handover kernel shell lint tree install-overlay clean distclean
+.PHONY: help demo test test-posix test-all bench-data bench-linear bench-handover kernel shell lint man install-man tree install-overlay clean distclean
 .NOTPARALLEL:
