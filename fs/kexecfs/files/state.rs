@@ -116,7 +116,7 @@ impl FileOperations for StateFile {
         // that stays for want of memory gives ESTALE.
         if let (Some(Ok(fd_restore)), Some(released)) = (fd_restore, released) {
             for name in released.names() {
-                fd_restore.remove_by_name(name.as_c_str());
+                fd_restore.remove_by_name(name.as_c_str(), |_inode| true);
             }
         }
         succeeded(sb);

@@ -49,7 +49,7 @@ pub const NAME_MAX: usize = bindings::NAME_MAX as usize;
 ///
 /// fn remove_all<T: FileSystem>(dir: &Dentry<T>) {
 ///     for name in [c"one", c"two"] {
-///         dir.remove_by_name(name);
+///         dir.remove_by_name(name, |_inode| true);
 ///     }
 /// }
 /// ```
@@ -235,10 +235,13 @@ impl<T: FileSystem> Dentry<T> {
         Ok(unsafe { DentryRef::from_raw(dentry) })
     }
 
-    /// Removes the entry `name` of this directory, if there is one (`simple_remove_by_name()`).
+    /// Removes the entry `name` of this directory, if there is one and `agrees` is true of its
+    /// inode (`simple_recursive_removal()`).
     ///
-    /// May sleep; takes the locks of the directory and of what is removed.
-    pub fn remove_by_name(&self, name: &CStr) {
+    /// It is the entry of that inode which is removed, and no other of the same name that comes
+    /// meanwhile. May sleep; takes the locks of the directory and of what is removed, after the
+    /// call of `agrees`.
+    pub fn remove_by_name(&self, name: &CStr, agrees: impl FnOnce(&Inode<T>) -> bool) {
         /// Removes what is removed from the offset map of its directory, too.
         ///
         /// # Safety
@@ -256,13 +259,14 @@ impl<T: FileSystem> Dentry<T> {
             unsafe { remove_entry(dir, victim) };
         }
 
-        if self.check_can_lookup().is_err() {
+        let Ok(child) = self.lookup_noperm_positive_unlocked(name) else {
             return;
-        }
-        // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
-        // call. `forget` gets what it wants.
-        unsafe {
-            bindings::simple_remove_by_name(self.as_ptr(), name.as_char_ptr(), Some(forget));
+        };
+
+        if child.inode().is_some_and(agrees) {
+            // SAFETY: The dentry is referenced, positive and no root, since it was looked up, and
+            // stays so. If it was removed meanwhile nothing is done. `forget` gets what it wants.
+            unsafe { bindings::simple_recursive_removal(child.as_ptr(), Some(forget)) };
         }
     }
 
