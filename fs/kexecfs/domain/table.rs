@@ -115,15 +115,10 @@ impl Table {
     ///
     /// `EBUSY` if the status forbids the step.
     pub(super) fn check_step(&self, step: Step) -> Result<(), Failure> {
-        let reason = if self.status.is_preparing() {
-            "it is being prepared"
-        } else {
-            "the state forbids it"
-        };
-
         match self.status.after(step) {
             Ok(_) => Ok(()),
-            Err(e) => Err(Failure::new(e, reason)),
+            Err(e) if self.status.is_preparing() => Err(Failure::new(e, "it is being prepared")),
+            Err(e) => Err(Failure::new(e, self.state().forbids())),
         }
     }
 
@@ -133,7 +128,7 @@ impl Table {
     /// nothing is added or removed.
     pub(super) fn check_state(&self, state: State) -> Result<(), Failure> {
         if self.state() != state {
-            Err(Failure::new(EBUSY, "the state forbids it"))
+            Err(Failure::new(EBUSY, self.state().forbids()))
         } else if self.status.is_preparing() {
             Err(Failure::new(EBUSY, "it is being prepared"))
         } else {

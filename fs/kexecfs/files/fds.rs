@@ -69,6 +69,9 @@ pub(super) const FD_PRESERVE: &CStr = c"fd_preserve";
 pub(super) const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
 pub(super) const FD_RESTORE: &CStr = c"fd_restore";
 
+const NO_HANDLER: &str =
+    "LUO has no handler for this kind of file, but for memfds and unlinked files of a tmpfs";
+
 /// `fd_preserve`: preserves a descriptor of the writer, lists the files of the domain.
 pub(crate) struct FdPreserve;
 
@@ -138,7 +141,7 @@ fn preserve(
 ) -> Result<(), Failure> {
     let file = control.fget(fd).map_err(|e| {
         if e == ELOOP {
-            Failure::new(EOPNOTSUPP, "LUO has no handler for this kind of file")
+            Failure::new(EOPNOTSUPP, NO_HANDLER)
         } else {
             Failure::new(e, "there is no such descriptor")
         }
@@ -170,7 +173,7 @@ fn preserve(
 fn hold(file: ARef<File>) -> Result<HeldFile, Failure> {
     HeldFile::hold(file).map_err(|e| {
         if e == EOPNOTSUPP {
-            Failure::new(e, "LUO has no handler for this kind of file")
+            Failure::new(e, NO_HANDLER)
         } else if e == EBUSY {
             Failure::new(e, "it is preserved already, here or elsewhere")
         } else {

@@ -27,6 +27,16 @@ impl State {
             State::Updated => "updated",
         }
     }
+
+    /// Why it does not allow for something, and what ends it.
+    pub(crate) fn forbids(self) -> &'static str {
+        match self {
+            State::Normal => "the state normal forbids it",
+            State::Prepared => "the state prepared forbids it, until cancel",
+            State::Frozen => "the state frozen forbids it: a reboot is under way",
+            State::Updated => "the state updated forbids it, until finish",
+        }
+    }
 }
 
 /// What is written to `state`.
