@@ -236,6 +236,11 @@ impl Domain {
         self.table.lock().options
     }
 
+    /// Whether the domain stays when it is not mounted, whatever its options say.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.table.lock().status().is_kept()
+    }
+
     /// How often `state` has changed so far.
     pub(crate) fn state_changes(&self) -> u32 {
         self.state_changes.load(Relaxed)

@@ -281,7 +281,7 @@ impl Registry {
         }
     }
 
-    /// Counts the end of a superblock, and drops the domain in the state `normal`.
+    /// Counts the end of a superblock, and drops the domain unless it is kept.
     pub(crate) fn unmounted(&self, domain: &Domain) {
         self.put(domain, |slot| slot.mounted = false);
     }
@@ -298,7 +298,7 @@ impl Registry {
         self.drop_unused(Some(&domain.name));
     }
 
-    /// Drops the given domain, or all, if unmounted in the state `normal`.
+    /// Drops the given domain, or all, if unmounted and not kept.
     pub(crate) fn drop_unused(&self, name: Option<&Name>) {
         loop {
             let mut domains = self.domains.lock();
@@ -477,7 +477,7 @@ impl Registry {
         // No domain is mounted before this has been done.
         for (name, slot) in self.domains.lock().iter_mut() {
             let claimed = match &slot.domain {
-                Some(domain) if domain.state() == State::Updated => domain.claim(),
+                Some(domain) if domain.is_kept() => domain.claim(),
                 _ => continue,
             };
 
@@ -515,10 +515,10 @@ impl DomainSlot {
             .is_some_and(|own| core::ptr::eq(&**own, domain))
     }
 
-    /// The domain, if it is unmounted in the state `normal` and there is something to drop.
+    /// The domain, if it is unmounted and not kept, and there is something to drop.
     fn can_drop(&self) -> Option<Arc<Domain>> {
         let domain = self.domain.as_ref()?;
-        let unused = !self.mounted && !self.dropping && domain.state() == State::Normal;
+        let unused = !self.mounted && !self.dropping && !domain.is_kept();
 
         (unused && (self.users == 0 || !domain.is_new())).then(|| domain.clone())
     }

@@ -71,7 +71,7 @@ impl Domain {
         })
     }
 
-    /// Drops all that a domain in the state `normal` holds, so that it is as new.
+    /// Drops all that a domain holds which is not kept, so that it is as new.
     pub(crate) fn clear(&self) -> Result {
         let options = Options::new()?;
         let mut op = self.op.lock();

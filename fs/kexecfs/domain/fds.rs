@@ -14,7 +14,6 @@ use super::{
         Op, //
     },
     sessions::size_of_held,
-    table::Incoming,
     Domain, //
 };
 use crate::{
@@ -264,7 +263,9 @@ impl Domain {
     }
 
     /// Releases an entry for good.
-    pub(crate) fn release_entry(&self, entry: &Entry) -> Result<(), Failure> {
+    ///
+    /// Returns whether that has changed the state.
+    pub(crate) fn release_entry(&self, entry: &Entry) -> Result<bool, Failure> {
         let op = self.op.lock_killable()?;
 
         self.check_alive()?;
@@ -281,15 +282,21 @@ impl Domain {
             })?;
         }
         entry.set_released();
-        let node = self.table.lock().restorable.remove_node(&entry.name);
+        let mut table = self.table.lock();
+        let node = table.restorable.remove_node(&entry.name);
+        let was_last = table.restorable.is_empty();
+        drop(table);
         self.space.uncharge_bytes(entry.counted());
         drop(op);
         entry.let_go();
         drop(node);
-        Ok(())
+        if was_last {
+            self.state_has_changed();
+        }
+        Ok(was_last)
     }
 
-    /// Finishes the domain: releases the files that were handed over and not restored.
+    /// Finishes the domain: releases the files that were handed over.
     ///
     /// Returns them. Their names have to be removed outside the gate: a task that reads the
     /// directory keeps its lock as long as it likes.
@@ -315,7 +322,10 @@ impl Domain {
         };
 
         released.values().for_each(|entry| entry.let_go());
-        self.state_has_changed();
+        // Without any the state was `normal` before.
+        if !released.is_empty() {
+            self.state_has_changed();
+        }
         Ok(Released(released))
     }
 
@@ -360,7 +370,7 @@ impl Domain {
             .iter()
             .map(|carried| (&carried.entry.name, carried.entry.token, carried.size));
         let files = Iterator::chain(preserved, carried);
-        let waited = table.incoming.as_ref().map_or(0, Incoming::waiting);
+        let waited = table.waiting().unwrap_or(0);
 
         writer.domain(
             &self.name,

@@ -2,10 +2,7 @@
 
 //! What the machine-wide view shows of a domain.
 
-use super::{
-    table::Incoming,
-    Domain, //
-};
+use super::Domain;
 use crate::words::{
     options::Options,
     state::State, //
@@ -56,7 +53,7 @@ impl Domain {
                 .or(table.incoming.as_ref().map(|incoming| incoming.bytes))
                 .unwrap_or(0),
             options: table.options,
-            waiting: table.incoming.as_ref().map(Incoming::waiting),
+            waiting: table.waiting(),
         }
     }
 }

@@ -5,10 +5,7 @@
 use super::Domain;
 use crate::{
     types::KexecFs,
-    words::{
-        options::Options,
-        state::State, //
-    }, //
+    words::options::Options, //
 };
 use kernel::{
     fs::{
@@ -43,7 +40,7 @@ impl Domain {
         let stays = {
             let table = self.table.lock();
 
-            table.state() != State::Normal || table.options.persist
+            table.status().is_kept() || table.options.persist
         };
         let ended = if !stays || self.is_discarded() {
             kept.take()

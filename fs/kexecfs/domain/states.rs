@@ -116,9 +116,10 @@ impl Domain {
     ///
     /// Tasks that poll are not woken yet.
     pub(crate) fn set_thawed(&self) -> Option<State> {
-        let status = self.table.lock().advance(Step::Thaw).ok()?;
+        let mut table = self.table.lock();
 
-        Some(status.state())
+        table.advance(Step::Thaw).ok()?;
+        Some(table.state())
     }
 
     /// What LUO could not freeze: the preserved file with the given token.

@@ -60,7 +60,7 @@ pub(super) struct Incoming {
 
 impl Incoming {
     /// For how many seconds nobody has finished the domain.
-    pub(super) fn waiting(&self) -> u64 {
+    fn waiting(&self) -> u64 {
         let here = u64::try_from(self.since.elapsed().as_millis() / 1000).unwrap_or(0);
 
         self.waited.saturating_add(here)
@@ -98,7 +98,16 @@ impl Table {
     }
 
     pub(super) fn state(&self) -> State {
-        self.status.state()
+        self.status.state(!self.restorable.is_empty())
+    }
+
+    /// For how many seconds descriptors that were handed over have waited to be finished, over all
+    /// kernels, if there are any.
+    pub(super) fn waiting(&self) -> Option<u64> {
+        if self.restorable.is_empty() {
+            return None;
+        }
+        self.incoming.as_ref().map(Incoming::waiting)
     }
 
     /// Takes a step, and returns where it has led.

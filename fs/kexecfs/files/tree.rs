@@ -34,6 +34,7 @@ use crate::{
     identity::ino,
     types::KexecFs,
     watch::{
+        notify,
         notify_control,
         ERROR,
         STATE, //
@@ -227,9 +228,13 @@ impl InodeOperations for RestoreDir {
         };
         let sb = inode.sb();
 
-        inside(|| sb.info().release_entry(entry))
+        let is_change = inside(|| sb.info().release_entry(entry))
             .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
+
         succeeded(sb);
+        if is_change {
+            notify(sb, STATE);
+        }
         notify_control();
         unlink.simple_unlink()
     }

@@ -13,7 +13,7 @@ pub(crate) enum State {
     Prepared,
     /// reboot(KEXEC) has begun.
     Frozen,
-    /// The domain came from the previous kernel and waits to be finished.
+    /// The domain came from the previous kernel, and has descriptors that wait to be finished.
     Updated,
 }
 
@@ -74,6 +74,7 @@ impl Event {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Base {
     Normal,
+    /// It was handed over and not finished.
     Updated,
 }
 
@@ -172,14 +173,26 @@ impl Status {
         })
     }
 
-    /// The state that a user sees.
-    pub(crate) fn state(self) -> State {
+    /// The state that a user sees. `waiting` says whether there are descriptors that were handed
+    /// over: without one there is nothing for a user to finish.
+    pub(crate) fn state(self, waiting: bool) -> State {
         match self.phase {
-            Phase::Open(Base::Normal) | Phase::Preparing(Base::Normal) => State::Normal,
-            Phase::Open(Base::Updated) | Phase::Preparing(Base::Updated) => State::Updated,
+            Phase::Open(Base::Updated) | Phase::Preparing(Base::Updated) if waiting => {
+                State::Updated
+            }
+            Phase::Open(_) | Phase::Preparing(_) => State::Normal,
             Phase::Prepared(_) => State::Prepared,
             Phase::Frozen(_) | Phase::FrozenPrepared(_) => State::Frozen,
         }
+    }
+
+    /// Whether the domain stays when it is not mounted: it has been prepared, or was handed over
+    /// and not finished, with descriptors or without.
+    pub(crate) fn is_kept(self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Open(Base::Normal) | Phase::Preparing(Base::Normal)
+        )
     }
 
     /// Whether a task is preparing the domain: nothing is added or removed meanwhile.

@@ -103,7 +103,7 @@ mod cases {
                         Err(_) => b'?',
                         Ok(_) if matches!(step, Step::Exclude | Step::Include) => b'=',
                         Ok(next) if next.is_preparing() => b'p',
-                        Ok(next) => match next.state() {
+                        Ok(next) => match next.state(true) {
                             State::Normal => b'N',
                             State::Prepared => b'P',
                             State::Frozen => b'F',
@@ -115,6 +115,29 @@ mod cases {
                 }
             }
         }
+    }
+
+    #[test]
+    fn without_a_descriptor_updated_is_normal_and_kept() {
+        for phase in [Phase::Open, Phase::Preparing] {
+            for (base, waiting, state) in [
+                (Base::Normal, false, State::Normal),
+                (Base::Normal, true, State::Normal),
+                (Base::Updated, false, State::Normal),
+                (Base::Updated, true, State::Updated),
+            ] {
+                assert!(status(phase(base), false).state(waiting) == state);
+            }
+        }
+        for_each_status(|status| {
+            let dropped = status.state(false) == State::Normal
+                && !matches!(
+                    status.phase,
+                    Phase::Open(Base::Updated) | Phase::Preparing(Base::Updated)
+                );
+
+            assert!(status.is_kept() != dropped);
+        });
     }
 
     #[test]

@@ -99,7 +99,11 @@ impl Domain {
     /// All that must be there is, and nothing else.
     fn check(&self, at: &str, kernel: u64) -> Result<(), Failure> {
         let state = read_to_string(format!("{at}/state"))?;
-        let expected = if kernel == 1 { "normal\n" } else { "updated\n" };
+        let expected = if kernel == 1 || self.fds.is_empty() {
+            "normal\n"
+        } else {
+            "updated\n"
+        };
 
         same("state", &state, expected)?;
         let names =
@@ -155,6 +159,9 @@ impl Domain {
             }
         }
         if let Some(at) = real {
+            let names = self.fds.keys().cloned().collect::<Vec<_>>().join(" ");
+
+            same("fd_restore", &list(&format!("{at}/fd_restore"))?, &names)?;
             // One that is not prepared would be dropped, or kept since it is not finished.
             if (self.prepared || self.updated) && one_in(2, rng.next()) {
                 unmount(at, UnmountFlags::empty())?;
@@ -169,7 +176,8 @@ impl Domain {
         let pick = rng.next() as usize;
 
         match what {
-            0 | 1 if !self.updated && self.fds.len() < 8 => {
+            // Without a descriptor that waits it is not `updated`.
+            0 | 1 if (!self.updated || self.fds.is_empty()) && self.fds.len() < 8 => {
                 let name = format!("fd{}", rng.next() % 1000);
                 let contents = Contents::random(rng, 60_000);
 
@@ -192,7 +200,7 @@ impl Domain {
                 };
 
                 if let Some(at) = real {
-                    if self.updated {
+                    if self.updated || one_in(2, pick as u64) {
                         remove_file(format!("{at}/fd_restore/{name}"))?;
                     } else {
                         put(&format!("{at}/fd_unpreserve"), &name)?;
