@@ -6,6 +6,7 @@ pub(crate) mod attr;
 pub(crate) mod command;
 pub(crate) mod text;
 
+mod fd_restore;
 mod fds;
 mod state;
 

@@ -5,6 +5,7 @@
 use super::{
     entry::{
         counted,
+        Entry,
         Slot, //
     },
     op::DataFile,
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     types::KexecFs,
     words::{
+        name::Name,
         options::Options,
         state::Step, //
     }, //
@@ -21,7 +23,11 @@ use kernel::{
     fs::ActiveSuper,
     liveupdate::IncomingSession,
     prelude::*,
-    sync::atomic::Relaxed, //
+    rbtree::RBTree,
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    }, //
 };
 
 /// What is left of a domain that has been discarded.
@@ -80,7 +86,7 @@ impl Domain {
         let restorable = core::mem::take(&mut table.restorable);
         let failure = table.failure.take();
 
-        for entry in restorable.values() {
+        for entry in Iterator::chain(entries_of(&preserved), restorable.values()) {
             entry.set_released();
         }
         // A task that is still waiting in hold() releases its own slot.
@@ -99,11 +105,20 @@ impl Domain {
         let finished = op.incoming.take().map(IncomingSession::finish);
 
         drop(op);
-        restorable.values().for_each(|entry| entry.let_go());
+        Iterator::chain(entries_of(&preserved), restorable.values())
+            .for_each(|entry| entry.let_go());
         drop((preserved, restorable, failure));
         if let Some(Err((_, e))) = finished {
             return Err(e);
         }
         Ok(())
     }
+}
+
+/// The entries of the files that are preserved.
+fn entries_of(preserved: &RBTree<Name, Slot>) -> impl Iterator<Item = &Arc<Entry>> {
+    preserved.values().filter_map(|slot| match slot {
+        Slot::Done(preserved) => Some(&preserved.entry),
+        Slot::Pending => None,
+    })
 }

@@ -7,7 +7,10 @@ use crate::{
         bytes_of,
         size_of, //
     },
-    words::name::Name, //
+    words::{
+        failure::Failure,
+        name::Name, //
+    }, //
 };
 use kernel::{
     fs::{
@@ -31,8 +34,8 @@ use kernel::{
 
 /// A file that is preserved.
 pub(super) struct Preserved {
-    pub(super) token: u64,
-    pub(super) size: u64,
+    /// Its name in `fd_restore`, which keeps the file, beside LUO.
+    pub(super) entry: Arc<Entry>,
     /// How many bytes it counts for the domain's limit.
     pub(super) counted: u64,
     pub(super) compatible: Compatible,
@@ -55,23 +58,24 @@ impl Slot {
     }
 }
 
-/// An incoming file: a name in `fd_restore`.
+/// A name in `fd_restore`: that of an incoming file, or of one that is preserved.
 #[pin_data]
 pub(crate) struct Entry {
     pub(crate) name: Name,
     pub(crate) size: u64,
     pub(crate) token: u64,
-    /// Known once the session with the file is claimed, which is before any mount.
+    /// That of an incoming file is known once the session with it is claimed, which is before any
+    /// mount; that of a preserved one is not here.
     pub(super) compatible: Option<Compatible>,
-    /// Set once the file is released, by `rm` or `finish`.
+    /// Set once the file is released, by `rm`, `fd_unpreserve` or `finish`.
     released: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
     restored: Atomic<bool>,
-    /// The file, once it has been restored, until it is released.
+    /// The file, if it is preserved, or once it has been restored, until it is released.
     #[pin]
     file: SpinLock<Option<ARef<File>>>,
-    /// Whether it is the domain alone that keeps it, since it was prepared after it had been
-    /// restored: LUO is done with it then. Changed under `Domain::op`.
+    /// Whether the incoming session does not have it: it is preserved, or was prepared after it had
+    /// been restored, so that it is the domain alone that keeps it. Changed under `Domain::op`.
     kept: Atomic<bool>,
 }
 
@@ -96,6 +100,19 @@ impl Entry {
         Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
     }
 
+    /// That of a file of this kernel which is about to be preserved.
+    pub(super) fn of_file(
+        name: Name,
+        token: u64,
+        size: u64,
+        file: ARef<File>,
+    ) -> Result<Arc<Self>> {
+        let entry = Self::new(name, token, size, None)?;
+
+        entry.keep(file);
+        Ok(entry)
+    }
+
     /// How many bytes it counts for the domain's limit while it waits.
     pub(crate) fn counted(&self) -> u64 {
         bytes_of(self.size, 0)
@@ -111,11 +128,12 @@ impl Entry {
         bytes_of(size_of(&inner), inner.i_blocks()).saturating_sub(self.counted())
     }
 
-    fn file(&self) -> Option<ARef<File>> {
+    /// The file, if it is open in this kernel.
+    pub(super) fn file(&self) -> Option<ARef<File>> {
         self.file.lock().clone()
     }
 
-    /// The file, if LUO is done with it and the domain keeps it.
+    /// The file, if the incoming session does not have it.
     pub(super) fn kept(&self) -> Option<ARef<File>> {
         if !self.kept.load(Relaxed) {
             return None;
@@ -123,7 +141,7 @@ impl Entry {
         self.file()
     }
 
-    /// Keeps the file, which LUO is done with.
+    /// Keeps the file, which the incoming session does not have.
     pub(super) fn keep(&self, file: ARef<File>) {
         self.set_restored(file);
         self.kept.store(true, Relaxed);
@@ -154,7 +172,17 @@ impl Entry {
         self.released.store(true, Relaxed);
     }
 
-    /// Whether the file was released, by `rm` or `finish`.
+    /// # Errors
+    ///
+    /// `ESTALE` if the file was released.
+    pub(super) fn check_unreleased(&self) -> Result<(), Failure> {
+        if self.is_released() {
+            return Err(Failure::new(ESTALE, "it was released"));
+        }
+        Ok(())
+    }
+
+    /// Whether the file was released.
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Relaxed)
     }

@@ -48,7 +48,8 @@ use kernel::{
     },
     sync::{
         aref::ARef,
-        Arc, //
+        Arc,
+        MutexGuard, //
     }, //
 };
 
@@ -63,10 +64,10 @@ impl Released {
 }
 
 impl Domain {
-    /// Calls `each` for every file that is preserved, or waits in `fd_restore`, with its name, the
-    /// name of LUO's handler and its size, in the order of the names.
+    /// Calls `each` for every file that is preserved, or was handed over, with its name, the name
+    /// of LUO's handler and its size, in the order of the names.
     ///
-    /// There are never both kinds: nothing is preserved before `finish`.
+    /// There are never both kinds: nothing is preserved before the others are released.
     pub(crate) fn for_each_file(
         &self,
         mut each: impl FnMut(&Name, &[u8], u64) -> Result,
@@ -75,7 +76,7 @@ impl Domain {
 
         for (name, slot) in &table.preserved {
             if let Slot::Done(preserved) = slot {
-                each(name, preserved.compatible.as_bytes(), preserved.size)?;
+                each(name, preserved.compatible.as_bytes(), preserved.entry.size)?;
             }
         }
         for (name, entry) in &table.restorable {
@@ -89,7 +90,19 @@ impl Domain {
         Ok(())
     }
 
-    /// The files that wait to be restored, in the order of their names.
+    /// All that is in `fd_restore`.
+    pub(crate) fn entries(&self) -> Result<KVVec<Arc<Entry>>> {
+        let mut entries = self.restorable()?;
+
+        for slot in self.table.lock().preserved.values() {
+            if let Slot::Done(preserved) = slot {
+                entries.push(preserved.entry.clone(), GFP_KERNEL_ACCOUNT)?;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The files that were handed over, in the order of their names.
     pub(crate) fn restorable(&self) -> Result<KVVec<Arc<Entry>>> {
         let mut entries = KVVec::new();
 
@@ -111,7 +124,10 @@ impl Domain {
         self.check_alive()?;
         table.check_state(State::Normal)?;
         if table.preserved.get(name).is_some() {
-            return Err(Failure::new(EEXIST, "the name is taken"));
+            return Err(Failure::new(
+                EEXIST,
+                "the name is taken: its file is in fd_restore, and fd_unpreserve releases it",
+            ));
         }
         if table.slots >= table.options.max_fds {
             return Err(Failure::new(EDQUOT, "max_fds= files are preserved"));
@@ -156,23 +172,32 @@ impl Domain {
             .map_err(|e| Failure::new(e, "size= bytes are held"))
     }
 
-    /// Preserves a file under a name that is reserved for it.
-    pub(crate) fn preserve(
+    /// Preserves a file under a name that is reserved for it, and returns its entry.
+    ///
+    /// `make` gets that before, to make what it needs of it, which is returned as well.
+    pub(crate) fn preserve<T>(
         &self,
         name: &Name,
         file: HeldFile,
         room: Reservation<'_>,
-    ) -> Result<(), Failure> {
-        let size = size_of_held(&file);
+        make: impl FnOnce(&Arc<Entry>) -> Result<T>,
+    ) -> Result<(Arc<Entry>, T), Failure> {
         let mut op = self.op.lock_killable()?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
+        let entry = Entry::of_file(
+            name.try_clone()?,
+            token,
+            size_of_held(&file),
+            file.file().into(),
+        )?;
+        let made = make(&entry)?;
         let result = match self.make_session(&mut op) {
             Ok(session) => session.preserve(file, token),
             Err(failure) => {
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
-                drop(file);
+                drop((file, entry));
                 return Err(failure);
             }
         };
@@ -182,32 +207,31 @@ impl Domain {
                 self.drop_empty_session(&mut op);
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
-                drop(file);
+                drop((file, entry));
                 return Err(Failure::new(e, "LUO could not preserve it").or_no_memory());
             }
         };
-        let counted = room.commit();
+        let preserved = Preserved {
+            entry: entry.clone(),
+            counted: room.commit(),
+            compatible,
+        };
         op.next_token = next_token;
 
         let mut table = self.table.lock();
         if let Some(slot) = table.preserved.get_mut(name) {
-            *slot = Slot::Done(Preserved {
-                token,
-                size,
-                counted,
-                compatible,
-            });
+            *slot = Slot::Done(preserved);
         }
         table.pending -= 1;
         drop(table);
         self.settled.notify_all();
-        Ok(())
+        Ok((entry, made))
     }
 
     /// Unpreserves a file.
     pub(crate) fn unpreserve(&self, name: &Name) -> Result<(), Failure> {
-        let mut op = self.op.lock_killable()?;
-        let token = {
+        let op = self.op.lock_killable()?;
+        let entry = {
             let table = self.table.lock();
 
             self.check_alive()?;
@@ -217,21 +241,28 @@ impl Domain {
                 Some(Slot::Pending) => {
                     return Err(Failure::new(EBUSY, "it is still being preserved"));
                 }
-                Some(Slot::Done(preserved)) => preserved.token,
+                Some(Slot::Done(preserved)) => preserved.entry.clone(),
             }
         };
+
+        self.unpreserve_entry(op, &entry)
+    }
+
+    /// Unpreserves the file of an entry, which the state allows for.
+    fn unpreserve_entry(&self, mut op: MutexGuard<'_, Op>, entry: &Entry) -> Result<(), Failure> {
         let session = op.outgoing.as_ref().ok_or(ENOENT)?;
 
-        session.unpreserve(token).map_err(|e| {
+        session.unpreserve(entry.token).map_err(|e| {
             if e == EBUSY {
                 Failure::new(e, "a file that was preserved later may depend on it")
             } else {
                 Failure::new(e, "LUO could not unpreserve it")
             }
         })?;
+        entry.set_released();
         let mut table = self.table.lock();
         table.slots -= 1;
-        let node = table.preserved.remove_node(name);
+        let node = table.preserved.remove_node(&entry.name);
         drop(table);
         if let Some(node) = node {
             let (_, slot) = node.to_key_value();
@@ -239,20 +270,26 @@ impl Domain {
             self.space.uncharge_bytes(slot.bytes());
         }
         self.drop_empty_session(&mut op);
+        drop(op);
+        // Without the lock: it may be the last reference to the file.
+        entry.let_go();
         Ok(())
     }
 
-    /// Restores the open file of an entry.
+    /// Returns the open file of an entry, which is restored if it was handed over and is not open
+    /// in this kernel yet.
     ///
     /// Runs in the process that gets it, which is charged for its memory.
     pub(crate) fn retrieve(&self, entry: &Entry) -> Result<ARef<File>, Failure> {
         let op = self.op.lock_killable()?;
 
         self.check_alive()?;
-        self.table.lock().check_entry(entry)?;
-        if let Some(file) = entry.kept() {
+        entry.check_unreleased()?;
+        // Another descriptor of it changes nothing that is prepared.
+        if let Some(file) = entry.file() {
             return Ok(file);
         }
+        self.table.lock().check_state(State::Updated)?;
         let session = op.incoming.as_ref().ok_or(EIO)?;
         let file = self
             .retrieve_from(session, entry.token)
@@ -262,14 +299,29 @@ impl Domain {
         Ok(file)
     }
 
-    /// Releases an entry for good.
+    /// Releases an entry for good: a file that is preserved is unpreserved.
     ///
     /// Returns whether that has changed the state.
     pub(crate) fn release_entry(&self, entry: &Entry) -> Result<bool, Failure> {
         let op = self.op.lock_killable()?;
 
         self.check_alive()?;
-        self.table.lock().check_entry(entry)?;
+        entry.check_unreleased()?;
+        let handed_over = {
+            let table = self.table.lock();
+            let handed_over = table.restorable.get(&entry.name).is_some();
+
+            table.check_state(if handed_over {
+                State::Updated
+            } else {
+                State::Normal
+            })?;
+            handed_over
+        };
+
+        if !handed_over {
+            return self.unpreserve_entry(op, entry).map(|()| false);
+        }
         if entry.kept().is_none() {
             let session = op.incoming.as_ref().ok_or(EIO)?;
 
@@ -364,7 +416,7 @@ impl Domain {
             .iter()
             .filter_map(|(name, slot)| match slot {
                 Slot::Pending => None,
-                Slot::Done(preserved) => Some((name, preserved.token, preserved.size)),
+                Slot::Done(preserved) => Some((name, preserved.entry.token, preserved.entry.size)),
             });
         let carried = carried
             .iter()

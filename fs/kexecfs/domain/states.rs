@@ -127,7 +127,7 @@ impl Domain {
         let failure = Failure::new(error, "LUO could not freeze it");
         let table = self.table.lock();
         let name = table.preserved.iter().find_map(|(name, slot)| match slot {
-            Slot::Done(preserved) if preserved.token == token => Some(name),
+            Slot::Done(preserved) if preserved.entry.token == token => Some(name),
             _ => None,
         });
 

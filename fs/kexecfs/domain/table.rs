@@ -147,16 +147,6 @@ impl Table {
 
     /// # Errors
     ///
-    /// `ESTALE` if `entry` was released, `EBUSY` if the state forbids to touch it.
-    pub(super) fn check_entry(&self, entry: &Entry) -> Result<(), Failure> {
-        if entry.is_released() {
-            return Err(Failure::new(ESTALE, "it was released"));
-        }
-        self.check_state(State::Updated)
-    }
-
-    /// # Errors
-    ///
     /// `EBUSY` if the domain is serialized, or is just being so.
     pub(super) fn check_mutable(&self) -> Result {
         if self.status.is_open() {

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Descriptors in and out: `fd_preserve`, `fd_unpreserve` and `fd_restore/NAME`.
+//! Descriptors into a domain: `fd_preserve` and `fd_unpreserve`.
 
 use crate::{
-    data::item::Node,
-    domain::{
-        Domain,
-        Entry, //
-    },
+    domain::Domain,
     files::{
         command::{
             check_subject,
             read_command,
             report,
             succeeded, //
+        },
+        fd_restore::{
+            create_entry,
+            fd_restore,
+            new_entry,
+            remove_released, //
         },
         text::{
             append,
@@ -38,9 +40,7 @@ use crate::{
 use kernel::{
     fs::{
         file::{
-            flags,
             fmode,
-            receive_fd,
             LocalFile,
             Offset, //
         },
@@ -51,12 +51,10 @@ use kernel::{
     },
     liveupdate::HeldFile,
     memalloc::MayFail,
-    new_mutex,
     prelude::*,
     sync::{
         aref::ARef,
-        Arc,
-        Mutex, //
+        Arc, //
     },
     uaccess::{
         UserSliceReader,
@@ -67,7 +65,6 @@ use kernel::{
 /// Names in the root of a domain.
 pub(super) const FD_PRESERVE: &CStr = c"fd_preserve";
 pub(super) const FD_UNPRESERVE: &CStr = c"fd_unpreserve";
-pub(super) const FD_RESTORE: &CStr = c"fd_restore";
 
 const NO_HANDLER: &str =
     "LUO has no handler for this kind of file, but for memfds and unlinked files of a tmpfs";
@@ -155,6 +152,7 @@ fn preserve(
     let _mayfail = MayFail::new();
 
     inside(|| domain.reserve(name))?;
+    let dir = fd_restore(control.sb()).inspect_err(|_| domain.unreserve(name))?;
 
     // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
     // cgroup may let its members wait for memory.
@@ -164,10 +162,20 @@ fn preserve(
         held.populate()
             .map_err(|e| Failure::new(e, "its holes could not be filled").or_no_memory())?;
         domain.fit_room(&mut room, &held, 0)?;
-        inside(|| domain.preserve(name, held, room))
-    });
+        // Before the gate, and before the file is preserved: what follows that does not fail.
+        let creating = create_entry(&dir, name)?;
 
-    preserved.inspect_err(|_| domain.unreserve(name))
+        inside(|| domain.preserve(name, held, room, |entry| new_entry(&dir, entry)))
+            .map(|(entry, inode)| (creating, entry, inode))
+    });
+    let (creating, entry, inode) = preserved.inspect_err(|_| domain.unreserve(name))?;
+
+    drop(creating.make_persistent(inode)?);
+    // Another task may have unpreserved it before there was a name to remove.
+    if entry.is_released() {
+        remove_released(&dir, name);
+    }
+    Ok(())
 }
 
 fn hold(file: ARef<File>) -> Result<HeldFile, Failure> {
@@ -203,130 +211,25 @@ impl FileOperations for FdUnpreserve {
         let mut buf = [0; COMMAND_MAX];
         let name = read_command(from, &mut buf, Name::of_file);
 
-        match (check_subject(file), name) {
+        let name = match (check_subject(file), name) {
             (Err(e), _) => Err(Failure::new(
                 e,
                 "the writer is not the subject that opened the file",
             )),
             (_, Err(e)) => Err(Failure::new(e, "no name of a file")),
             (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
-            (Ok(()), Ok(Some(name))) => {
-                inside(|| domain.unpreserve(&name)).map_err(|failure| failure.of_file(&name))
-            }
+            (Ok(()), Ok(Some(name))) => match inside(|| domain.unpreserve(&name)) {
+                Ok(()) => Ok(name),
+                Err(failure) => Err(failure.of_file(&name)),
+            },
         }
         .map_err(|failure| report(file.sb(), failure))?;
+
+        if let Ok(fd_restore) = fd_restore(file.sb()) {
+            remove_released(&fd_restore, &name);
+        }
         succeeded(file.sb());
         notify_control();
         Ok(len)
     }
-}
-
-/// `fd_restore/NAME`: gives the reader a descriptor.
-pub(crate) struct FdRestore;
-
-/// An open `fd_restore/NAME`.
-#[pin_data]
-pub(crate) struct OpenEntry {
-    domain: Arc<Domain>,
-    entry: Arc<Entry>,
-    /// The descriptor of the last reader. It is kept, since a shell reads byte by byte.
-    #[pin]
-    given: Mutex<Option<Received>>,
-}
-
-/// A descriptor that a reader got.
-struct Received {
-    fd: u32,
-    /// The address of its file, which is only compared: no other file has it before the entry is
-    /// released, since LUO or the domain keeps the file until then.
-    file: usize,
-    /// The number and a newline.
-    text: KVVec<u8>,
-}
-
-impl Received {
-    /// Whether the current process has the descriptor. A task that
-    /// inherited the open file by a fork() may not.
-    fn is_here(&self, control: &OpenFile<'_, KexecFs>) -> bool {
-        control
-            .fget(self.fd)
-            .is_ok_and(|file| address(&file) == self.file)
-    }
-}
-
-fn address(file: &File) -> usize {
-    core::ptr::from_ref(file).addr()
-}
-
-#[vtable]
-impl FileOperations for FdRestore {
-    type FileSystem = KexecFs;
-    type Data = Pin<KBox<OpenEntry>>;
-
-    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        let Node::Entry(entry) = inode.data() else {
-            return Err(EINVAL);
-        };
-
-        KBox::pin_init(
-            pin_init!(OpenEntry {
-                domain: inode.sb().info().into(),
-                entry: entry.clone(),
-                given <- new_mutex!(None, "OpenEntry::given"),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )
-    }
-
-    fn read(
-        open: Pin<&OpenEntry>,
-        file: &OpenFile<'_, KexecFs>,
-        to: &mut UserSliceWriter,
-        pos: &mut Offset,
-    ) -> Result<usize> {
-        check_subject(file)?;
-        open.domain.check_alive()?;
-        let mut given = open.given.lock();
-
-        if given.is_some() && open.entry.is_released() {
-            return Err(ESTALE);
-        }
-        if !given.as_ref().is_some_and(|given| given.is_here(file)) {
-            // No descriptor for a reader that doesn't get its number.
-            if to.is_empty() || *pos != 0 {
-                return Ok(0);
-            }
-            let new = restore(&open, file)
-                .map_err(|failure| report(file.sb(), failure.of_file(&open.entry.name)))?;
-
-            *given = Some(new);
-            succeeded(file.sb());
-        }
-        let text = given.as_ref().map_or(&[][..], |given| &given.text);
-
-        to.write_slice_file(text, pos)
-    }
-}
-
-/// Puts the file into the table of the current process.
-fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Received, Failure> {
-    let file = inside(|| open.domain.retrieve(&open.entry))?;
-
-    // open(2) doesn't tell a file of O_CLOEXEC: the descriptor that is read from has it.
-    let flags = if control.get_close_on_exec() {
-        flags::O_CLOEXEC
-    } else {
-        0
-    };
-
-    let mut text = KVVec::with_capacity(20, GFP_KERNEL_ACCOUNT)?;
-    let fd = receive_fd(&file, flags)
-        .map_err(|e| Failure::new(e, "the descriptor could not be made"))?;
-
-    append(&mut text, fmt!("{fd}\n"))?;
-    Ok(Received {
-        fd,
-        file: address(&file),
-        text,
-    })
 }

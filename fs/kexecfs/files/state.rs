@@ -11,7 +11,10 @@ use crate::{
             report,
             succeeded, //
         },
-        fds::FD_RESTORE,
+        fd_restore::{
+            fd_restore,
+            remove_released, //
+        },
         text::{
             append,
             OpenText, //
@@ -108,15 +111,9 @@ impl FileOperations for StateFile {
 
         // Outside the gate, as all that follows.
         domain.keep(sb);
-        let fd_restore = sb
-            .root()
-            .map(|root| root.lookup_noperm_positive_unlocked(FD_RESTORE));
-
-        // Outside the gate: a reader of the directory keeps its lock as long as it likes. A name
-        // that stays for want of memory gives ESTALE.
-        if let (Some(Ok(fd_restore)), Some(released)) = (fd_restore, released) {
+        if let (Ok(fd_restore), Some(released)) = (fd_restore(sb), released) {
             for name in released.names() {
-                fd_restore.remove_by_name(name.as_c_str(), |_inode| true);
+                remove_released(&fd_restore, name);
             }
         }
         succeeded(sb);

@@ -9,17 +9,17 @@ use crate::{
     },
     domain::Domain,
     files::{
-        attr::set_attributes,
-        command::{
-            report,
-            succeeded, //
+        attr::ControlFile,
+        fd_restore::{
+            fd_restore,
+            new_entry,
+            RestoreDir,
+            FD_RESTORE, //
         },
         fds::{
             FdPreserve,
-            FdRestore,
             FdUnpreserve,
             FD_PRESERVE,
-            FD_RESTORE,
             FD_UNPRESERVE, //
         },
         state::{
@@ -27,14 +27,10 @@ use crate::{
             StateFile, //
         }, //
     },
-    gate::{
-        self,
-        inside, //
-    },
+    gate,
     identity::ino,
     types::KexecFs,
     watch::{
-        notify,
         notify_control,
         ERROR,
         STATE, //
@@ -50,8 +46,7 @@ use kernel::{
         Mode,
         NewInode,
         SetAttr,
-        SuperBlock,
-        Unlink, //
+        SuperBlock, //
     },
     prelude::*,
 };
@@ -101,14 +96,9 @@ pub(crate) fn make_tree(
     inode.set_file_ops(FileOps::simple_dir())?;
     let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode)?;
 
-    for entry in domain.restorable()?.iter() {
-        let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
-        let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
+    for entry in domain.entries()?.iter() {
+        let inode = new_entry(&fd_restore, entry)?;
 
-        inode.set_ino(domain.identity.new_ino()?);
-        inode.set_owner(options.uid, options.gid);
-        inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
-        inode.set_file_ops(FileOps::new::<FdRestore>())?;
         fd_restore
             .start_creating(entry.name.as_c_str())?
             .make_persistent(inode)?;
@@ -161,15 +151,16 @@ pub(crate) fn change_owner(
         return Ok(());
     }
     set_owner(root)?;
-    let fd_restore = root.lookup_noperm_positive_unlocked(FD_RESTORE)?;
+    let fd_restore = fd_restore(root.sb())?;
 
+    // First: what is preserved from then on gets the owner from here.
     set_owner(&fd_restore)?;
     for name in [STATE, ERROR, FD_PRESERVE, FD_UNPRESERVE] {
         let dentry = root.lookup_noperm_positive_unlocked(name)?;
 
         set_owner(&dentry)?;
     }
-    for entry in domain.restorable()?.iter() {
+    for entry in domain.entries()?.iter() {
         // One that is released meanwhile needs no owner.
         if let Ok(dentry) = fd_restore.lookup_noperm_positive_unlocked(entry.name.as_c_str()) {
             set_owner(&dentry)?;
@@ -198,49 +189,5 @@ impl InodeOperations for RootDir {
         drop(inside);
         notify_control();
         Ok(())
-    }
-}
-
-/// A control file. Its owner and mode can be changed, and hold until the domain is unmounted.
-struct ControlFile;
-
-#[vtable]
-impl InodeOperations for ControlFile {
-    type FileSystem = KexecFs;
-
-    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        attr.inode().sb().info().check_alive()?;
-        set_attributes(attr)
-    }
-}
-
-/// The directory `fd_restore`.
-struct RestoreDir;
-
-#[vtable]
-impl InodeOperations for RestoreDir {
-    type FileSystem = KexecFs;
-
-    fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
-        let inode = unlink.dentry().inode().ok_or(ENOENT)?;
-        let Node::Entry(entry) = inode.data() else {
-            return Err(EPERM);
-        };
-        let sb = inode.sb();
-
-        let is_change = inside(|| sb.info().release_entry(entry))
-            .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
-
-        succeeded(sb);
-        if is_change {
-            notify(sb, STATE);
-        }
-        notify_control();
-        unlink.simple_unlink()
-    }
-
-    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        attr.inode().sb().info().check_alive()?;
-        set_attributes(attr)
     }
 }

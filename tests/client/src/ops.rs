@@ -135,6 +135,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         // Events
         "poll" => watch::poll(&args),
         "inotify" => watch::inotify(&args),
+        "inotify-names" => watch::inotify_names(&args),
         // Mounts
         "mount" => mounts::mount(&args),
         "umount" => mounts::umount(&args),

@@ -113,7 +113,11 @@ impl Hammer<'_> {
                 "preserve",
                 self.preserve(dir, &name, random.next() % 40_000),
             ),
-            5..=7 => ("unpreserve", control(dir, "fd_unpreserve", &name)),
+            5 | 6 => ("unpreserve", control(dir, "fd_unpreserve", &name)),
+            7 => (
+                "remove",
+                std::fs::remove_file(format!("{dir}/fd_restore/{name}")).map_err(Failure::from),
+            ),
             8 => ("prepare", control(dir, "state", "prepare")),
             9 | 10 => ("cancel", control(dir, "state", "cancel")),
             11 => ("list", list(dir)),
@@ -122,8 +126,8 @@ impl Hammer<'_> {
                 "umount",
                 Ok(()).and_then(|()| Ok(unmount(self.other, UnmountFlags::DETACH)?)),
             ),
-            14 => ("read", read(dir, "state")),
-            _ => ("error", read(dir, "error")),
+            14 => ("restore", restore(dir, &name)),
+            _ => ("read", read(dir, "state").and_then(|()| read(dir, "error"))),
         }
     }
 
@@ -178,6 +182,23 @@ fn read(dir: &str, file: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Takes a descriptor of a file, which has to be open, and closes it.
+fn restore(dir: &str, name: &str) -> Result<(), Failure> {
+    use rustix::fd::{FromRawFd, OwnedFd};
+    // One read only: the next may fail, and the descriptor would stay.
+    let mut buf = [0; 16];
+    let n = File::open(format!("{dir}/fd_restore/{name}"))?.read(&mut buf)?;
+    let text = String::from_utf8_lossy(&buf[..n]);
+    let fd = text
+        .trim()
+        .parse()
+        .map_err(|_| Failure::Wrong(format!("{text:?} is no number")))?;
+    // SAFETY: The kernel has just put it into the table, for the process that has read its number.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    rustix::fs::fstat(&fd)?;
+    Ok(())
+}
+
 fn list(dir: &str) -> Result<(), Failure> {
     read(dir, "fd_preserve")?;
     for entry in read_dir(format!("{dir}/fd_restore"))? {
@@ -186,8 +207,8 @@ fn list(dir: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `hammer DIR OTHER THREADS MS|FILE`: THREADS threads preserve, unpreserve, prepare, cancel, list and
-/// read in the domain at DIR, and mount, use and unmount two more at OTHER, for MS milliseconds or
+/// `hammer DIR OTHER THREADS MS|FILE`: THREADS threads preserve, unpreserve, restore, prepare, cancel,
+/// list and read in the domain at DIR, and mount, use and unmount two more at OTHER, for MS milliseconds or
 /// until FILE exists.
 pub fn hammer(args: &Args<'_>) -> Outcome {
     let (stop, done, wrong) = (

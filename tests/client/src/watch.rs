@@ -78,3 +78,28 @@ pub fn inotify(args: &Args<'_>) -> Outcome {
         },
     ))
 }
+
+/// `inotify-names DIR CMD...`: runs CMD and says which names have come and gone in DIR by its end.
+pub fn inotify_names(args: &Args<'_>) -> Outcome {
+    let inot = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE;
+    inotify::add_watch(&inot, args.text(0)?, flags)?;
+    command(&Args(&args.0[1..]))?.status()?;
+    let mut buf = [MaybeUninit::<u8>::uninit(); 4096];
+    let mut events = inotify::Reader::new(&inot, &mut buf);
+    let mut all = String::from("inotify:");
+    loop {
+        let event = match events.next() {
+            Ok(event) => event,
+            Err(rustix::io::Errno::AGAIN) => return Ok(Some(all)),
+            Err(e) => return Err(e.into()),
+        };
+        let what = if event.events().contains(inotify::ReadFlags::CREATE) {
+            "create"
+        } else {
+            "delete"
+        };
+        let name = event.file_name().unwrap_or_default();
+        all = format!("{all} {what} {}", name.to_string_lossy());
+    }
+}
