@@ -118,7 +118,8 @@ pub(super) unsafe extern "C" fn get_offset_ctx(
     unsafe { inode_info::offset_ctx(inode) }
 }
 
-/// Adds an entry to the offset map of a directory that has one, which grows by it.
+/// Adds an entry to the offset map of a directory that has one, which grows by it. The times of the
+/// directory change, with a map or without.
 ///
 /// # Safety
 ///
@@ -132,19 +133,19 @@ pub(super) unsafe fn add_entry(
     // SAFETY: The caller guarantees that the inode is one made by `NewInode`.
     let ctx = unsafe { inode_info::offset_ctx(dir) };
 
-    if ctx.is_null() {
-        return Ok(());
+    if !ctx.is_null() {
+        // SAFETY: The map is that of the directory, which the caller has locked; the name has no
+        // entry.
+        to_result(unsafe { bindings::simple_offset_add(ctx, dentry) })?;
+        // SAFETY: The caller guarantees that the directory is valid and locked.
+        unsafe { resize(dir, OffsetCtx::BOGO_DIRENT_SIZE) };
+        if is_dir {
+            // SAFETY: The caller guarantees that the directory is valid and locked.
+            unsafe { bindings::inc_nlink(dir) };
+        }
     }
-    // SAFETY: The map is that of the directory, which the caller has locked; the name has no entry.
-    to_result(unsafe { bindings::simple_offset_add(ctx, dentry) })?;
-    // SAFETY: The caller guarantees that the directory is valid and locked.
-    unsafe { resize(dir, OffsetCtx::BOGO_DIRENT_SIZE) };
     // SAFETY: The caller guarantees that the directory is valid and locked.
     unsafe { times::touch(dir) };
-    if is_dir {
-        // SAFETY: The caller guarantees that the directory is valid and locked.
-        unsafe { bindings::inc_nlink(dir) };
-    }
     Ok(())
 }
 
