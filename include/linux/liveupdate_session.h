@@ -26,6 +26,16 @@ typedef int (*liveupdate_incoming_fn)(const char *name, bool claimed, void *data
 /* The events of the reboot notifier, see liveupdate_register_reboot_notifier() */
 #define LIVEUPDATE_PREPARE	1
 #define LIVEUPDATE_ABORT	2
+#define LIVEUPDATE_PLAIN_IMAGE	3
+
+/* What image there is for kexec, see liveupdate_kexec_image() */
+#define LIVEUPDATE_IMAGE_NONE		0
+/* It carries no KHO data: kexec_load() */
+#define LIVEUPDATE_IMAGE_PLAIN		1
+/* It carries KHO data: kexec_file_load() */
+#define LIVEUPDATE_IMAGE_HANDOVER	2
+/* It returns to this kernel: CONFIG_KEXEC_JUMP. LUO does nothing then */
+#define LIVEUPDATE_IMAGE_RETURNS	3
 
 /**
  * struct liveupdate_reboot_info - The data of the reboot notifiers.
@@ -74,6 +84,7 @@ int liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
 				u64 token,
 				char compatible[LIVEUPDATE_HNDL_COMPAT_LENGTH]);
 int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token);
+int liveupdate_session_rehearse(struct liveupdate_session *s, u64 *failed);
 
 struct liveupdate_session *liveupdate_session_claim(const char *name);
 void liveupdate_session_unclaim(struct liveupdate_session *s);
@@ -94,6 +105,8 @@ int liveupdate_load(void);
 int liveupdate_register_session_owner(struct liveupdate_session_owner *o);
 u64 liveupdate_generation(void);
 int liveupdate_register_reboot_notifier(struct notifier_block *nb);
+void liveupdate_plain_image_loaded(void);
+int liveupdate_kexec_image(void);
 
 #else /* CONFIG_LIVEUPDATE */
 
@@ -133,6 +146,12 @@ liveupdate_session_preserve(struct liveupdate_session *s, struct file *file,
 
 static inline int liveupdate_session_unpreserve(struct liveupdate_session *s,
 						u64 token)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int liveupdate_session_rehearse(struct liveupdate_session *s,
+					      u64 *failed)
 {
 	return -EOPNOTSUPP;
 }
@@ -200,6 +219,13 @@ static inline u64 liveupdate_generation(void)
 }
 
 static inline int liveupdate_register_reboot_notifier(struct notifier_block *nb)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void liveupdate_plain_image_loaded(void) { }
+
+static inline int liveupdate_kexec_image(void)
 {
 	return -EOPNOTSUPP;
 }

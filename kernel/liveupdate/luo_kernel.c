@@ -39,7 +39,8 @@
  *   liveupdate_register_reboot_notifier() registers a notifier that is called before
  *   the sessions are serialized for a kexec. From then on, until the reboot is
  *   aborted, every function that changes a session fails with -EBUSY. None of them
- *   waits for the reboot.
+ *   waits for the reboot. Whether a session could be frozen,
+ *   liveupdate_session_rehearse() tells before.
  *
  * Locking:
  *
@@ -281,6 +282,41 @@ int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token)
 
 	guard(mutex)(&session->mutex);
 	return luo_file_unpreserve_token(&session->file_set, token);
+}
+
+/**
+ * liveupdate_session_rehearse - Freeze the files of a session and unfreeze them.
+ * @s:      The outgoing session.
+ * @failed: If a file cannot be frozen: where to put its token.
+ *
+ * For an owner that wants to know beforehand whether a kexec would be refused: it is
+ * what liveupdate_reboot() does with the session when a later step fails. A handler
+ * sees nothing else, but that the caller is not in reboot().
+ *
+ * Context: May sleep.
+ * Return: 0 on success. Returns a negative errno on failure:
+ *         -EBUSY in a reboot; @failed is not written to.
+ *         Other errors come from the handler of the file @failed.
+ */
+int liveupdate_session_rehearse(struct liveupdate_session *s, u64 *failed)
+{
+	struct luo_session *session = luo_session_from_user(s);
+	struct luo_file_set_ser ser = {};
+	int err;
+
+	ACQUIRE(rwsem_read_try, lock)(&luo_session_serialize_rwsem);
+	err = ACQUIRE_ERR(rwsem_read_try, &lock);
+	if (err)
+		return err;
+
+	guard(mutex)(&session->mutex);
+	err = luo_file_freeze(&session->file_set, &ser, failed);
+	if (err)
+		return err;
+
+	luo_file_unfreeze(&session->file_set, &ser);
+
+	return 0;
 }
 
 /**

@@ -86,6 +86,37 @@ pub fn generation() -> u64 {
     unsafe { bindings::liveupdate_generation() }
 }
 
+/// What image for kexec there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KexecImage {
+    /// None: a kexec is refused with [`EINVAL`].
+    None,
+    /// One that carries nothing over: it was loaded by kexec_load(2).
+    Plain,
+    /// One that carries over what is preserved.
+    Handover,
+    /// One that returns to this kernel, in which everything is as before (`CONFIG_KEXEC_JUMP`).
+    Returns,
+}
+
+/// Returns what reboot(KEXEC) would start now (`liveupdate_kexec_image()`).
+///
+/// # Errors
+///
+/// [`EBUSY`] if an image is being loaded just now, or a kexec is under way.
+pub fn kexec_image() -> Result<KexecImage> {
+    // SAFETY: The function has no requirements.
+    let image = unsafe { bindings::liveupdate_kexec_image() };
+
+    to_result(image)?;
+    match image as u32 {
+        bindings::LIVEUPDATE_IMAGE_NONE => Ok(KexecImage::None),
+        bindings::LIVEUPDATE_IMAGE_PLAIN => Ok(KexecImage::Plain),
+        bindings::LIVEUPDATE_IMAGE_HANDOVER => Ok(KexecImage::Handover),
+        _ => Ok(KexecImage::Returns),
+    }
+}
+
 /// A file that is ready to be preserved: its handler keeps its size from changing.
 ///
 /// When it is dropped the file is as it was before.
@@ -347,8 +378,9 @@ fn register_for_good<T>(what: KBox<T>, register: impl FnOnce(*mut T) -> c_int) -
 /// What a part of the kernel has to do when reboot(2) begins a kexec, before LUO writes down what
 /// is handed over.
 ///
-/// Both functions are called in process context by the task that is in reboot(2), with the locks of
-/// kexec and reboot held. See `kernel_kexec()` in [`kernel/kexec_core.c`].
+/// [`prepare`](Self::prepare) and [`abort`](Self::abort) are called in process context by the task
+/// that is in reboot(2), with the locks of kexec and reboot held. See `kernel_kexec()` in
+/// [`kernel/kexec_core.c`].
 ///
 /// [`kernel/kexec_core.c`]: srctree/kernel/kexec_core.c
 ///
@@ -383,6 +415,11 @@ pub trait RebootNotifier: 'static {
     /// The kexec will not take place, after a [`prepare`](Self::prepare) that succeeded: everything
     /// goes on as before.
     fn abort();
+
+    /// An image has been loaded that carries nothing over.
+    ///
+    /// Called by the task that has loaded it, with none of these locks.
+    fn plain_image_loaded() {}
 }
 
 /// Calls `f` with a deadline for the handlers of the files: what it preserves or hands on then ends
@@ -436,6 +473,7 @@ unsafe extern "C" fn reboot_callback<T: RebootNotifier>(
 ) -> c_int {
     const PREPARE: c_ulong = bindings::LIVEUPDATE_PREPARE as c_ulong;
     const ABORT: c_ulong = bindings::LIVEUPDATE_ABORT as c_ulong;
+    const PLAIN_IMAGE: c_ulong = bindings::LIVEUPDATE_PLAIN_IMAGE as c_ulong;
 
     match action {
         PREPARE => {
@@ -448,6 +486,10 @@ unsafe extern "C" fn reboot_callback<T: RebootNotifier>(
         }
         ABORT => {
             T::abort();
+            bindings::NOTIFY_OK as c_int
+        }
+        PLAIN_IMAGE => {
+            T::plain_image_loaded();
             bindings::NOTIFY_OK as c_int
         }
         _ => bindings::NOTIFY_DONE as c_int,

@@ -138,6 +138,25 @@ impl OutgoingSession {
         to_result(unsafe { bindings::liveupdate_session_unpreserve(self.0.as_ptr(), token) })
     }
 
+    /// Freezes the files as a reboot does, and unfreezes them: tells whether a kexec would be
+    /// refused (`liveupdate_session_rehearse()`).
+    ///
+    /// # Errors
+    ///
+    /// The token of the file that can't be frozen comes with the error of its handler.
+    ///
+    /// - [`EBUSY`] without a token during a reboot.
+    pub fn rehearse(&self) -> Result<(), (Option<u64>, Error)> {
+        // Tokens count up from 0.
+        let mut failed = u64::MAX;
+
+        // SAFETY: The session is valid by the type invariants, and `failed` can be written to.
+        to_result(unsafe {
+            bindings::liveupdate_session_rehearse(self.0.as_ptr(), &raw mut failed)
+        })
+        .map_err(|err| (Some(failed).filter(|&token| token != u64::MAX), err))
+    }
+
     /// Hands the session over to be finished by the next kernel, or for its files again.
     ///
     /// For a reboot that has begun and goes on without it: its files are not frozen.
