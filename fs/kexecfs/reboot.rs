@@ -144,6 +144,27 @@ impl RebootNotifier for Reboot {
             reboot.thaw(registry, gate);
         }
     }
+
+    fn plain_image_loaded() {
+        // Without memory for the list the reboot says so.
+        for domain in registry()
+            .and_then(|registry| registry.domains())
+            .iter()
+            .flatten()
+        {
+            let Some(Failure { error, reason, .. }) = loss(domain) else {
+                continue;
+            };
+            let errno = error.name().unwrap_or(c"?");
+            let what = if may_exclude(domain) {
+                "a kexec will drop it (errors=drop)"
+            } else {
+                "a kexec will be refused"
+            };
+
+            pr_warn!("{}: {reason}: {what}: {errno}\n", domain.name);
+        }
+    }
 }
 
 impl Reboot {
@@ -351,23 +372,31 @@ impl Shares {
     }
 }
 
-/// An image that was loaded by kexec_load() hands nothing over.
-fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
+/// What becomes of a domain by an image that was loaded by kexec_load(), which hands nothing over:
+/// none if it holds nothing.
+fn loss(domain: &Domain) -> Option<Failure> {
     let reason = "the image that is loaded carries nothing over: load it with kexec -s";
-    let lost = |errors| {
+
+    (!domain.is_empty()).then(|| Failure::new(EINVAL, reason))
+}
+
+/// Refuses a kexec that hands nothing over.
+fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
+    let lost = |drops| {
         domains
             .iter()
-            .filter(move |domain| !domain.is_empty() && domain.options().errors == errors)
+            .filter(move |domain| may_exclude(domain) == drops)
+            .filter_map(|domain| Some((domain, loss(domain)?)))
     };
 
     let mut result = Ok(());
 
     // Each of them is told.
-    for domain in lost(Errors::Refuse) {
-        result = Err(refuse(domain, Failure::new(EINVAL, reason)));
+    for (domain, failure) in lost(false) {
+        result = Err(refuse(domain, failure));
     }
     result?;
-    lost(Errors::Drop).for_each(|domain| report_excluded(domain, Failure::new(EINVAL, reason)));
+    lost(true).for_each(|(domain, failure)| report_excluded(domain, failure));
     Ok(())
 }
 
@@ -399,9 +428,17 @@ fn refuse(domain: &Domain, failure: Failure) -> Error {
     report_failure(domain, failure, "kexec refused")
 }
 
-/// Says why a domain is excluded, in the same way.
+/// What becomes of a domain that is excluded.
+const DROPPED: &str = "dropped by this kexec (errors=drop)";
+
+/// Says why a domain is excluded, in the same way, and what goes with it.
 fn report_excluded(domain: &Domain, failure: Failure) {
-    report_failure(domain, failure, "dropped by this kexec (errors=drop)");
+    let holdings = domain.holdings();
+
+    report_failure(domain, failure, DROPPED);
+    if !holdings.is_empty() {
+        pr_err!("{}: what this kexec drops: {holdings}\n", domain.name);
+    }
 }
 
 fn report_failure(domain: &Domain, failure: Failure, what: &str) -> Error {

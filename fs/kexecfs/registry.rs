@@ -342,18 +342,13 @@ impl Registry {
 
     /// Says in the log that a domain goes with its last mount, if it holds something.
     fn log_dropped(&self, domain: &Domain) {
-        let held = domain.info(false);
-        // One is `data/` itself.
-        let entries = held.inodes.saturating_sub(1);
+        let holdings = domain.holdings();
 
-        if (held.files != 0 || entries != 0) && self.drops.ratelimit(c"kexecfs") {
+        if !holdings.is_empty() && self.drops.ratelimit(c"kexecfs") {
             pr_notice!(
-                "{}: dropped, as it is normal and no longer mounted (preserved files: {}, entries \
-                 of data/: {entries}, bytes: {}): to keep it, prepare it or mount it with \
-                 persist\n",
-                domain.name,
-                held.files,
-                held.bytes
+                "{}: dropped, as it is normal and no longer mounted ({holdings}): to keep it, \
+                 prepare it or mount it with persist\n",
+                domain.name
             );
         }
     }
@@ -431,6 +426,8 @@ impl Registry {
             slot.dropping = true;
             (slot.domain.clone(), slot.mounted)
         };
+        // As it is before.
+        let holdings = domain.as_ref().map(|domain| domain.holdings());
         let discarded = domain
             .as_ref()
             .map_or(Ok(None), |domain| domain.discard(mounted, force).map(Some));
@@ -457,7 +454,12 @@ impl Registry {
                 _ => {}
             }
         }
-        pr_notice!("{name}: discarded\n");
+        match holdings {
+            Some(holdings) if !holdings.is_empty() => {
+                pr_notice!("{name}: discarded ({holdings})\n");
+            }
+            _ => pr_notice!("{name}: discarded\n"),
+        }
         Ok(())
     }
 

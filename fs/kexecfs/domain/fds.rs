@@ -373,12 +373,26 @@ impl Domain {
             released
         };
 
+        self.log_released(&released);
         released.values().for_each(|entry| entry.let_go());
         // Without any the state was `normal` before.
         if !released.is_empty() {
             self.state_has_changed();
         }
         Ok(Released(released))
+    }
+
+    /// Says in the log how many files `finish` has freed.
+    fn log_released(&self, released: &RBTree<Name, Arc<Entry>>) {
+        let freed = released.values().filter(|entry| !entry.is_restored());
+        let freed = freed.count();
+
+        if freed != 0 && self.messages.ratelimit(c"kexecfs") {
+            pr_info!(
+                "{}: finished, and with it {freed} files that were not restored\n",
+                self.name
+            );
+        }
     }
 
     /// Finishes the session, but for files of `data/` that were never opened.

@@ -7,6 +7,7 @@ use crate::words::{
     options::Options,
     state::State, //
 };
+use kernel::fmt;
 
 /// What the machine-wide view shows of a domain.
 pub(crate) struct DomainInfo {
@@ -22,7 +23,42 @@ pub(crate) struct DomainInfo {
     pub(crate) waiting: Option<u64>,
 }
 
+/// What a domain holds, for the log when it is dropped.
+pub(crate) struct Holdings {
+    files: u64,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Holdings {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files == 0 && self.entries == 0
+    }
+}
+
+impl fmt::Display for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "preserved files: {}, entries of data/: {}, bytes: {}",
+            self.files, self.entries, self.bytes
+        )
+    }
+}
+
 impl Domain {
+    /// What the domain holds. Takes leaves only.
+    pub(crate) fn holdings(&self) -> Holdings {
+        let info = self.info(false);
+
+        Holdings {
+            files: info.files,
+            // One is `data/` itself.
+            entries: info.inodes.saturating_sub(1),
+            bytes: info.bytes,
+        }
+    }
+
     /// What `domains` shows of the domain. `mounted` says whether there is a superblock.
     pub(crate) fn info(&self, mounted: bool) -> DomainInfo {
         let usage = self.space.usage();
