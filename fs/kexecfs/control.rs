@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `kexecfsctl`, the machine-wide view: which domains there are, and a way to discard one.
+//! `kexecfsctl`, the machine-wide view: which domains there are, events for all of them, and a
+//! way to discard one.
 //!
 //! There is one superblock. Root mounts it on `/sys/fs/kexecfs`.
 
@@ -17,6 +18,7 @@ use crate::{
             OpenText, //
         }, //
     },
+    machine,
     registry::{
         registry,
         Registry, //
@@ -29,9 +31,12 @@ use crate::{
         DOMAINS,
         STATE, //
     },
-    words::name::{
-        Name,
-        COMMAND_MAX, //
+    words::{
+        name::{
+            Name,
+            COMMAND_MAX, //
+        },
+        state::Event, //
     }, //
 };
 use core::marker::PhantomData;
@@ -42,6 +47,7 @@ use kernel::{
             LocalFile,
             Offset, //
         },
+        file_ops::poll,
         param,
         Dentry,
         File,
@@ -116,13 +122,7 @@ impl FileSystem for KexecFsCtl {
         root.set_file_ops(FileOps::simple_dir())?;
         let root = sb.make_root(root)?;
 
-        make_file(
-            sb,
-            root,
-            STATE,
-            0o400,
-            FileOps::new::<ViewFile<StateView>>(),
-        )?;
+        make_file(sb, root, STATE, 0o600, FileOps::new::<StateFile>())?;
         make_file(
             sb,
             root,
@@ -229,6 +229,51 @@ struct StateView;
 impl View for StateView {
     fn show(registry: &Registry, text: &mut KVVec<u8>) -> Result {
         append(text, fmt!("{}\n", registry.state().as_str()))
+    }
+}
+
+/// The file `state`, which takes events for all domains.
+struct StateFile;
+
+#[vtable]
+impl FileOperations for StateFile {
+    type FileSystem = KexecFsCtl;
+    type Data = Pin<KBox<OpenView>>;
+
+    fn open(inode: &Inode<KexecFsCtl>, file: &LocalFile) -> Result<Self::Data> {
+        ViewFile::<StateView>::open(inode, file)
+    }
+
+    fn read(
+        open: Pin<&OpenView>,
+        file: &OpenFile<'_, KexecFsCtl>,
+        to: &mut UserSliceWriter,
+        pos: &mut Offset,
+    ) -> Result<usize> {
+        ViewFile::<StateView>::read(open, file, to, pos)
+    }
+
+    fn write(
+        open: Pin<&OpenView>,
+        file: &OpenFile<'_, KexecFsCtl>,
+        from: &mut UserSliceReader,
+    ) -> Result<usize> {
+        check_subject(file)?;
+        let len = from.len();
+        let mut buf = [0; COMMAND_MAX];
+
+        match read_command(from, &mut buf, Event::from_bytes)? {
+            None => {}
+            Some(Event::Prepare) => machine::prepare(&open.source.registry)?,
+            Some(Event::Cancel) => machine::cancel(&open.source.registry)?,
+            // What waits is for its service to restore.
+            Some(Event::Finish) => return Err(EINVAL),
+        }
+        Ok(len)
+    }
+
+    fn poll(open: Pin<&OpenView>, file: &File, table: PollTable<'_>) -> u32 {
+        ViewFile::<StateView>::poll(open, file, table) | poll::OUT
     }
 }
 

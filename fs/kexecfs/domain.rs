@@ -32,7 +32,10 @@ pub(crate) use op::{
     HeldEntry, //
 };
 pub(crate) use sessions::OpGuard;
-pub(crate) use timeout::Timeout;
+pub(crate) use timeout::{
+    Limit,
+    Timeout, //
+};
 
 use crate::{
     gate::{
@@ -293,7 +296,7 @@ impl Domain {
     // What ends it.
 
     /// Whether the domain has been discarded.
-    fn is_discarded(&self) -> bool {
+    pub(crate) fn is_discarded(&self) -> bool {
         self.discarded.load(Relaxed)
     }
 

@@ -33,6 +33,8 @@ mod registry;
 
 mod reboot;
 
+mod machine;
+
 mod control;
 #[path = "super.rs"]
 mod sb;

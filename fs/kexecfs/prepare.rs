@@ -24,6 +24,7 @@ use crate::{
         Domain,
         HeldData,
         HeldEntry,
+        Limit,
         OpGuard,
         Timeout, //
     },
@@ -51,7 +52,10 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::Relaxed,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc, //
     },
     time::{
@@ -63,7 +67,8 @@ use kernel::{
     },
 };
 
-/// How long a reboot waits until it tries to hold a file again.
+/// How long a task that is not the writer of `prepare` waits until it tries again: to hold a file,
+/// or to begin to prepare a domain that another task prepares.
 const RETRY_MSECS: u32 = 10;
 
 /// The files of `data/`, by what has to be done with them.
@@ -127,7 +132,7 @@ impl<'a> Files<'a> {
             let held = timeout
                 .check(domain)
                 .and_then(|()| data.inner.kernel_file_open())
-                .and_then(|file| timeout.hold(file))
+                .and_then(|file| timeout.hold(domain, file))
                 .and_then(|held| timeout.populate(held));
 
             data.held = Some(held.map_err(|e| data.failure(e))?);
@@ -135,7 +140,7 @@ impl<'a> Files<'a> {
         for restored in &mut self.restored {
             let held = timeout
                 .check(domain)
-                .and_then(|()| timeout.hold(restored.file.clone()))
+                .and_then(|()| timeout.hold(domain, restored.file.clone()))
                 .map_err(|e| restored.failure(e))?;
             let counted = restored.entry.counted();
             let mut room = domain
@@ -157,14 +162,15 @@ impl Timeout<'_> {
     ///
     /// # Errors
     ///
-    /// `EAGAIN` if that takes too long.
-    fn hold(&mut self, file: ARef<File>) -> Result<HeldFile> {
-        if matches!(self, Timeout::Never) {
+    /// `EAGAIN` if that takes too long, and those of [`Timeout::check`].
+    fn hold(&mut self, domain: &Domain, file: ARef<File>) -> Result<HeldFile> {
+        if self.is_queued() {
             return HeldFile::hold(file);
         }
         loop {
             match HeldFile::try_hold(file.clone()) {
                 Err(e) if e == EAGAIN && self.left() != 0 => {
+                    self.check(domain)?;
                     fsleep(Delta::from_millis(RETRY_MSECS.into()));
                     self.set_left(
                         self.left()
@@ -182,11 +188,11 @@ impl Timeout<'_> {
     ///
     /// `ETIME` if that takes too long.
     fn populate(&self, held: HeldFile) -> Result<HeldFile> {
-        let result = match self {
-            Timeout::Never => held.populate(),
+        let result = match self.limit() {
+            Limit::None => held.populate(),
             // Left to when it is preserved.
-            Timeout::ForUsers(_) => Ok(()),
-            Timeout::At(_) => {
+            Limit::ForUsers(_) => Ok(()),
+            Limit::At(_) => {
                 let _nowait = NoWait::new();
 
                 held.populate()
@@ -202,6 +208,35 @@ impl Domain {
 
     /// The event `prepare`.
     pub(crate) fn prepare(&self, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+        self.prepare_within(sb, Timeout::event())
+    }
+
+    /// The event `prepare` for all domains, in a worker: until `cancelled` is true. A domain that
+    /// is not `normal`, or no longer, is left alone.
+    pub(crate) fn prepare_for_all(
+        &self,
+        sb: &SuperBlock<KexecFs>,
+        cancelled: &Atomic<bool>,
+    ) -> Result<(), Failure> {
+        loop {
+            if self.is_discarded() || self.state() != State::Normal {
+                return Ok(());
+            }
+            match self.prepare_within(sb, Timeout::event_for_all(cancelled)) {
+                // Its owner does.
+                Err(e) if e.error == EBUSY && self.is_preparing() && !cancelled.load(Relaxed) => {
+                    fsleep(Delta::from_millis(RETRY_MSECS.into()));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn prepare_within(
+        &self,
+        sb: &SuperBlock<KexecFs>,
+        mut timeout: Timeout<'_>,
+    ) -> Result<(), Failure> {
         // What it takes grows with the domain.
         let _mayfail = MayFail::new();
 
@@ -210,11 +245,13 @@ impl Domain {
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a
         // while for it, and then doesn't take place.
-        let result = self.prepare_with(Some(sb), &mut Timeout::Never);
+        let result = self.prepare_with(Some(sb), &mut timeout);
 
         self.end_preparing(result.is_ok());
         drop(preparing);
-        self.keep(sb);
+        if result.is_ok() {
+            self.keep(sb);
+        }
         result
     }
 
@@ -285,7 +322,7 @@ impl Domain {
         let mut files = Files::default();
 
         self.changes.shut();
-        if let Timeout::Never = timeout {
+        if !timeout.is_reboot() {
             // A task that retrieves a file has the lock for as long as that takes, and none begins
             // to behind the shut gate: all that follows waits for short operations.
             if let Err(e) = self.lock_op_killable().map(drop) {
@@ -309,7 +346,7 @@ impl Domain {
         // Without the lock: they may be the last references, as those in `files`.
         drop((undone, files));
         self.changes.open();
-        Err(failure)
+        Err(timeout.failure(self, failure))
     }
 
     // What it needs of the stack is not needed before and after.

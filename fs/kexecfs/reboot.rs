@@ -5,6 +5,7 @@
 use crate::{
     domain::{
         Domain,
+        Limit,
         Timeout, //
     },
     gate::{
@@ -273,7 +274,7 @@ impl Freezer {
 
     /// Freezes a domain, or refuses the kexec after others have been waited for.
     fn freeze_or_refuse(&self, domain: &Domain, left: &mut Jiffies) -> Outcome {
-        match self.freeze(domain, Timeout::ForUsers(left)) {
+        match self.freeze(domain, Limit::ForUsers(left)) {
             Ok(()) => Outcome::Frozen,
             Err(failure) => Outcome::Refused(failure),
         }
@@ -286,8 +287,7 @@ impl Freezer {
         records: Option<Records>,
         end: Instant<Monotonic>,
     ) -> Outcome {
-        let frozen =
-            liveupdate::with_reboot_deadline(end, || self.freeze(domain, Timeout::At(end)));
+        let frozen = liveupdate::with_reboot_deadline(end, || self.freeze(domain, Limit::At(end)));
         let Err(failure) = frozen else {
             return Outcome::Frozen;
         };
@@ -304,13 +304,13 @@ impl Freezer {
         }
     }
 
-    fn freeze(&self, domain: &Domain, timeout: Timeout<'_>) -> Result<(), Failure> {
+    fn freeze(&self, domain: &Domain, limit: Limit<'_>) -> Result<(), Failure> {
         self.loaded.and_then(|()| domain.claim()).map_err(|e| {
             let e = if e == EOPNOTSUPP { EBUSY } else { e };
 
             Failure::new(e, "its LUO session can't be had: discard the domain")
         })?;
-        domain.freeze(self.superblock(domain), timeout)
+        domain.freeze(self.superblock(domain), Timeout::reboot(limit))
     }
 
     fn superblock(&self, domain: &Domain) -> Option<&SuperBlock<KexecFs>> {
@@ -403,7 +403,7 @@ fn check_nothing_is_lost(domains: &[Arc<Domain>]) -> Result {
 /// The superblocks of all domains, so that they live on meanwhile.
 ///
 /// A superblock is filled inside the gate, so that none is missing once that is shut.
-fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
+pub(crate) fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
     let mut supers = KVVec::new();
     let mut result = Ok(());
 

@@ -70,6 +70,10 @@ struct DomainSlot {
 /// All domains.
 #[pin_data]
 pub(crate) struct Registry {
+    /// Held by a task that writes to `state` of `kexecfsctl`: what is for all domains is done by one
+    /// at a time.
+    #[pin]
+    pub(crate) commands: Mutex<()>,
     #[pin]
     domains: Mutex<RBTree<Name, DomainSlot>>,
     /// Notified when a domain has been dropped.
@@ -93,6 +97,7 @@ impl Registry {
     pub(crate) fn start() -> Result {
         let registry = Arc::pin_init(
             try_pin_init!(Self {
+                commands <- new_mutex!((), "Registry::commands"),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),

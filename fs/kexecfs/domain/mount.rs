@@ -30,6 +30,21 @@ impl Domain {
         self.keep_by(|| sb.get_active());
     }
 
+    /// The same after the event `cancel` for all domains, but a superblock that isn't mounted is
+    /// kept on, until it has been mounted again: the event drops nothing.
+    ///
+    /// Inside the machine's gate, and under `Registry::commands`: neither a reboot nor another
+    /// command for all domains has references of its own then.
+    pub(crate) fn keep_unmounted(&self, sb: &ActiveSuper<KexecFs>) {
+        // That of the caller, and the domain's.
+        let own = 1 + i32::from(self.kept.lock().is_some());
+
+        // If it is dropped, the caller has one still.
+        if sb.s_active() > own {
+            self.keep(sb);
+        }
+    }
+
     /// The same for a superblock that is new.
     pub(crate) fn keep_filled(&self, sb: &FilledSuperBlock<'_, KexecFs>) {
         self.keep_by(|| Some(sb.get_active()));

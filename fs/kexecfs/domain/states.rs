@@ -78,6 +78,16 @@ impl Domain {
         }
     }
 
+    /// Whether a task is preparing the domain.
+    pub(crate) fn is_preparing(&self) -> bool {
+        self.table.lock().status().is_preparing()
+    }
+
+    /// Whether nothing is serialized, or just being so.
+    pub(crate) fn is_open(&self) -> bool {
+        self.table.lock().status().is_open()
+    }
+
     // Reboots, behind the shut gate.
 
     /// Waits for the files that are being preserved and for a prepare.

@@ -4,6 +4,7 @@
 //! the result.
 
 use crate::{
+    domain::Domain,
     types::KexecFs,
     watch::{
         notify,
@@ -40,17 +41,33 @@ pub(crate) fn check_subject(file: &LocalFile) -> Result {
 /// Says why a command failed, in the log and in the domain.
 pub(crate) fn report(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
     let domain = sb.info();
-    let error = failure.error;
 
     if domain.messages.ratelimit(c"kexecfs") {
-        let errno = error.name().unwrap_or(c"?");
-
-        match &failure.file {
-            Some(file) => pr_info!("{}: {file}: {}: {errno}\n", domain.name, failure.reason),
-            None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
-        }
+        log(&domain, &failure);
     }
-    if domain.set_error(Some(failure)) {
+    keep(sb, failure)
+}
+
+/// The same for a command that is root's, and for all domains: whatever their users make the log
+/// say.
+pub(crate) fn report_for_all(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
+    log(&sb.info(), &failure);
+    keep(sb, failure)
+}
+
+fn log(domain: &Domain, failure: &Failure) {
+    let errno = failure.error.name().unwrap_or(c"?");
+
+    match &failure.file {
+        Some(file) => pr_info!("{}: {file}: {}: {errno}\n", domain.name, failure.reason),
+        None => pr_info!("{}: {}: {errno}\n", domain.name, failure.reason),
+    }
+}
+
+fn keep(sb: &SuperBlock<KexecFs>, failure: Failure) -> Error {
+    let error = failure.error;
+
+    if sb.info().set_error(Some(failure)) {
         notify(sb, ERROR);
     }
     error
