@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `kexecfsctl`, the machine-wide view: which domains there are, events for all of them, and a
-//! way to discard one.
+//! `kexecfsctl`, the machine-wide view: which domains there are, what a kexec would make of them,
+//! events for all of them, and a way to discard one.
 //!
 //! There is one superblock. Root mounts it on `/sys/fs/kexecfs`.
 
 use crate::{
+    check::check,
     domain::DomainInfo,
     files::{
         attr::set_attributes,
@@ -83,6 +84,7 @@ use kernel::{
 const MAGIC: u32 = 0x6b78_6374;
 
 const GENERATION: &CStr = c"generation";
+const CHECK: &CStr = c"check";
 const DISCARD: &CStr = c"discard";
 
 static PARAMETERS: param::Table<0> = param::Table::new([]);
@@ -136,6 +138,13 @@ impl FileSystem for KexecFsCtl {
             DOMAINS,
             0o400,
             FileOps::new::<ViewFile<DomainsView>>(),
+        )?;
+        make_file(
+            sb,
+            root,
+            CHECK,
+            0o400,
+            FileOps::new::<ViewFile<CheckView>>(),
         )?;
         make_file(sb, root, DISCARD, 0o200, FileOps::new::<Discard>())
     }
@@ -274,6 +283,15 @@ impl FileOperations for StateFile {
 
     fn poll(open: Pin<&OpenView>, file: &File, table: PollTable<'_>) -> u32 {
         ViewFile::<StateView>::poll(open, file, table) | poll::OUT
+    }
+}
+
+/// `check`: what would become of each domain by a kexec.
+struct CheckView;
+
+impl View for CheckView {
+    fn show(registry: &Registry, text: &mut KVVec<u8>) -> Result {
+        check(registry, text)
     }
 }
 

@@ -33,6 +33,7 @@ mod registry;
 
 mod reboot;
 
+mod check;
 mod machine;
 
 mod control;

@@ -6,7 +6,10 @@
 //! file of `data/` is held, without any lock, since its writers may take as long as they like. At
 //! last all are preserved in the domain's session and the records written, under `Domain::op`.
 
+mod rehearse;
 mod serialize;
+
+pub(crate) use rehearse::Rehearsed;
 
 use crate::{
     data::{
@@ -223,7 +226,7 @@ impl Domain {
                 return Ok(());
             }
             match self.prepare_within(sb, Timeout::event_for_all(cancelled)) {
-                // Its owner does.
+                // Its owner does, or somebody reads `check`.
                 Err(e) if e.error == EBUSY && self.is_preparing() && !cancelled.load(Relaxed) => {
                     fsleep(Delta::from_millis(RETRY_MSECS.into()));
                 }
@@ -364,7 +367,7 @@ impl Domain {
         }
         files.restored = self.detach_restored()?;
         files.hold(self, timeout)?;
-        if let Some(snapshot) = &files.snapshot {
+        if let Some(snapshot) = files.snapshot.as_ref().filter(|_| !timeout.is_rehearsal()) {
             self.log_nameless(snapshot.inodes());
         }
         // A reboot may wait for the lock.
@@ -379,7 +382,7 @@ impl Domain {
         let bytes = records.bytes();
 
         op.set_records(records);
-        if self.messages.ratelimit(c"kexecfs") {
+        if !timeout.is_rehearsal() && self.messages.ratelimit(c"kexecfs") {
             pr_info!(
                 "{}: prepared {} bytes of records in {} us\n",
                 self.name,

@@ -63,7 +63,7 @@ use kernel::{
 static REBOOT: SetOnce<Arc<Reboot>> = SetOnce::new();
 
 /// How long a reboot waits for other users of files: in all domains that may refuse it.
-const TIMEOUT_MSECS: u32 = 2000;
+pub(crate) const TIMEOUT_MSECS: u32 = 2000;
 
 /// What all domains with `errors=drop` take at most, whatever they hold: an equal share each, and
 /// what those before it have left.
@@ -243,22 +243,20 @@ fn partition(domains: &[Arc<Domain>]) -> Result<Partition<'_>> {
     Ok((refusing, excludable))
 }
 
-fn may_exclude(domain: &Domain) -> bool {
+/// Whether a reboot goes on without the domain if that can't be frozen.
+pub(crate) fn may_exclude(domain: &Domain) -> bool {
     domain.options().errors == Errors::Drop
 }
 
-/// Freezes domains, one after the other.
-struct Freezer {
+/// How a reboot, and its rehearsal, get at the domains.
+pub(crate) struct Access {
     /// Whether LUO's sessions could be read.
     loaded: Result,
     supers: KVVec<ActiveSuper<KexecFs>>,
-    index: VVec<abi::IndexEntry>,
-    /// Those that are in the index.
-    domains: KVVec<Rebooting>,
 }
 
-impl Freezer {
-    fn new(domains: &[Arc<Domain>]) -> Result<Self> {
+impl Access {
+    pub(crate) fn new(domains: &[Arc<Domain>]) -> Result<Self> {
         Ok(Self {
             // Perhaps nobody has mounted anything in this kernel.
             loaded: if domains.is_empty() {
@@ -267,6 +265,39 @@ impl Freezer {
                 liveupdate::load()
             },
             supers: active_supers()?,
+        })
+    }
+
+    /// Claims the session of a domain, unless that has been done, and returns its superblock, if it
+    /// has one.
+    pub(crate) fn claim(&self, domain: &Domain) -> Result<Option<&SuperBlock<KexecFs>>, Failure> {
+        self.loaded
+            .and_then(|()| registry()?.claim_domain(domain))
+            .map_err(|e| {
+                let e = if e == EOPNOTSUPP { EBUSY } else { e };
+
+                Failure::new(e, "its LUO session can't be had: discard the domain")
+            })?;
+        Ok(self
+            .supers
+            .iter()
+            .find(|sb| core::ptr::eq(&*sb.info(), domain))
+            .map(|sb| &**sb))
+    }
+}
+
+/// Freezes domains, one after the other.
+struct Freezer {
+    access: Access,
+    index: VVec<abi::IndexEntry>,
+    /// Those that are in the index.
+    domains: KVVec<Rebooting>,
+}
+
+impl Freezer {
+    fn new(domains: &[Arc<Domain>]) -> Result<Self> {
+        Ok(Self {
+            access: Access::new(domains)?,
             index: VVec::with_capacity(domains.len(), GFP_KERNEL)?,
             domains: KVVec::with_capacity(domains.len(), GFP_KERNEL)?,
         })
@@ -305,19 +336,7 @@ impl Freezer {
     }
 
     fn freeze(&self, domain: &Domain, limit: Limit<'_>) -> Result<(), Failure> {
-        self.loaded.and_then(|()| domain.claim()).map_err(|e| {
-            let e = if e == EOPNOTSUPP { EBUSY } else { e };
-
-            Failure::new(e, "its LUO session can't be had: discard the domain")
-        })?;
-        domain.freeze(self.superblock(domain), Timeout::reboot(limit))
-    }
-
-    fn superblock(&self, domain: &Domain) -> Option<&SuperBlock<KexecFs>> {
-        self.supers
-            .iter()
-            .find(|sb| core::ptr::eq(&*sb.info(), domain))
-            .map(|sb| &**sb)
+        domain.freeze(self.access.claim(domain)?, Timeout::reboot(limit))
     }
 
     /// Adds a domain to the index, or says why it refuses the kexec.
@@ -343,14 +362,14 @@ impl Freezer {
 }
 
 /// The time for the domains that may be excluded. The owner of one can't use up that of others.
-struct Shares {
+pub(crate) struct Shares {
     left: Delta,
     begin: Instant<Monotonic>,
     domains: usize,
 }
 
 impl Shares {
-    fn new(domains: usize) -> Self {
+    pub(crate) fn new(domains: usize) -> Self {
         Self {
             left: DROP_TIMEOUT,
             begin: Instant::now(),
@@ -359,7 +378,7 @@ impl Shares {
     }
 
     /// Until when the next of them may take.
-    fn next(&mut self) -> Instant<Monotonic> {
+    pub(crate) fn next(&mut self) -> Instant<Monotonic> {
         // The one before has taken until now.
         let now = Instant::now();
 
@@ -374,7 +393,7 @@ impl Shares {
 
 /// What becomes of a domain by an image that was loaded by kexec_load(), which hands nothing over:
 /// none if it holds nothing.
-fn loss(domain: &Domain) -> Option<Failure> {
+pub(crate) fn loss(domain: &Domain) -> Option<Failure> {
     let reason = "the image that is loaded carries nothing over: load it with kexec -s";
 
     (!domain.is_empty()).then(|| Failure::new(EINVAL, reason))

@@ -70,8 +70,8 @@ struct DomainSlot {
 /// All domains.
 #[pin_data]
 pub(crate) struct Registry {
-    /// Held by a task that writes to `state` of `kexecfsctl`: what is for all domains is done by one
-    /// at a time.
+    /// Held by a task that reads `check`, or writes to `state` of `kexecfsctl`: what is for all
+    /// domains is done by one at a time.
     #[pin]
     pub(crate) commands: Mutex<()>,
     #[pin]
@@ -469,6 +469,14 @@ impl Registry {
     }
 
     // Reboots: see `reboot.rs`.
+
+    /// Claims the session of a domain, unless that has been done.
+    pub(crate) fn claim_domain(&self, domain: &Domain) -> Result {
+        // A mount may do the same, but in a reboot.
+        let _domains = self.domains.lock();
+
+        domain.claim()
+    }
 
     /// Calls `each` for all domains that can be read, which needs no memory.
     pub(crate) fn for_each_domain(&self, mut each: impl FnMut(&Arc<Domain>)) {

@@ -187,6 +187,18 @@ impl OpGuard<'_> {
         self.op.unfinished = Some(held);
     }
 
+    /// Has LUO freeze what is preserved, as a reboot does, and unfreeze it.
+    pub(crate) fn rehearse_freeze(&self) -> Result<(), Failure> {
+        let Some(session) = &self.op.outgoing else {
+            return Ok(());
+        };
+
+        session.rehearse().map_err(|(token, e)| match token {
+            Some(token) => self.domain.freeze_failure(token, e),
+            None => Failure::new(e, "a reboot is under way"),
+        })
+    }
+
     // Files of `data/`.
 
     /// Retrieves an incoming file of `data/` for good.

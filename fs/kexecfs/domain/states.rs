@@ -90,7 +90,8 @@ impl Domain {
 
     // Reboots, behind the shut gate.
 
-    /// Waits for the files that are being preserved and for a prepare.
+    /// Waits for the files that are being preserved and for a prepare. Also for a rehearsal,
+    /// without the gate.
     pub(crate) fn wait_pending(&self, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
         self.preparing.sync();
         let mut table = self.table.lock();

@@ -3,10 +3,17 @@
 //! How long it may take to prepare a domain, and what ends it early.
 //!
 //! The event `prepare` takes as long as it takes. A reboot waits some time for other users of the
-//! files, and for a domain with `errors=drop` no longer than that in all, whatever it holds.
+//! files, and for a domain with `errors=drop` no longer than that in all, whatever it holds. A
+//! rehearsal of a reboot does the same, until a reboot comes.
 
 use super::Domain;
-use crate::words::failure::Failure;
+use crate::{
+    gate::{
+        self,
+        Gate, //
+    },
+    words::failure::Failure, //
+};
 use kernel::{
     prelude::*,
     sync::atomic::{
@@ -41,6 +48,8 @@ enum Purpose<'a> {
     EventForAll(&'a Atomic<bool>),
     /// A reboot, behind the machine's shut gate.
     Reboot,
+    /// The rehearsal of a reboot, which is undone.
+    Rehearsal,
 }
 
 /// How long it may take to prepare a domain, and what for.
@@ -74,6 +83,14 @@ impl<'a> Timeout<'a> {
         }
     }
 
+    /// That of the rehearsal of a reboot with this limit.
+    pub(crate) fn rehearsal(limit: Limit<'a>) -> Self {
+        Self {
+            limit,
+            purpose: Purpose::Rehearsal,
+        }
+    }
+
     pub(crate) fn limit(&self) -> &Limit<'a> {
         &self.limit
     }
@@ -87,6 +104,11 @@ impl<'a> Timeout<'a> {
     /// Whether the machine's gate is shut, so that no operation is under way but this.
     pub(crate) fn is_reboot(&self) -> bool {
         matches!(self.purpose, Purpose::Reboot)
+    }
+
+    /// Whether what is done is undone again.
+    pub(crate) fn is_rehearsal(&self) -> bool {
+        matches!(self.purpose, Purpose::Rehearsal)
     }
 
     /// How long other users of a file are waited for, 0 if no longer.
@@ -118,13 +140,14 @@ impl<'a> Timeout<'a> {
     ///
     /// # Errors
     ///
-    /// `ETIME` if the time is over, `EBUSY` if a reboot goes on without the domain, `EINTR` if the
-    /// event for all domains has been cancelled, `ESTALE` if the domain was discarded: the task
-    /// that does that waits for `Domain::op`.
+    /// `ETIME` if the time is over, `EBUSY` if a reboot goes on without the domain, or comes while
+    /// one is rehearsed, `EINTR` if the event for all domains has been cancelled, `ESTALE` if the
+    /// domain was discarded: the task that does that waits for `Domain::op`.
     pub(crate) fn check(&self, domain: &Domain) -> Result {
         match self.purpose {
             Purpose::Reboot => {}
             Purpose::EventForAll(cancelled) if cancelled.load(Relaxed) => return Err(EINTR),
+            Purpose::Rehearsal if gate::machine().is_ok_and(Gate::is_shut) => return Err(EBUSY),
             _ => {
                 domain.check_alive()?;
                 domain.check_included()?;

@@ -39,15 +39,21 @@ impl Failure {
         self
     }
 
-    /// Appends the line that `error` shows.
-    pub(crate) fn line(&self, line: &mut KVVec<u8>) -> Result {
+    /// Appends the fields of a line that shows it: the errno, the file and the reason.
+    pub(crate) fn fields(&self, line: &mut KVVec<u8>) -> Result {
         let errno = self.error.name().map_or(&b"?"[..], |name| name.to_bytes());
         let file = self.file.as_ref().map_or(&b"-"[..], |name| name.as_bytes());
 
-        for part in [errno, b"\t", file, b"\t", self.reason.as_bytes(), b"\n"] {
+        for part in [errno, b"\t", file, b"\t", self.reason.as_bytes()] {
             line.extend_from_slice(part, GFP_KERNEL_ACCOUNT)?;
         }
         Ok(())
+    }
+
+    /// Appends the line that `error` shows.
+    pub(crate) fn line(&self, line: &mut KVVec<u8>) -> Result {
+        self.fields(line)?;
+        Ok(line.push(b'\n', GFP_KERNEL_ACCOUNT)?)
     }
 }
 
