@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash disable=SC2154
+# Runs a test in a QEMU guest, for check.
+
+run_kunit()
+{
+	local out=$results/kunit begin=$SECONDS status
+
+	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout 300 --smp "$processors" \
+		--append "kunit.enable=1 kunit.autorun=1" -- /bin/true
+	status=$?
+	# KTAP: a case is indented, its suite is not.
+	kernel_lines "$out.log" | sed 's/^[^]]*\] //' |
+		sed -n 's/^ \{4,\}\(not ok\|ok\) [0-9]* \([^ ]*\)\(.*\)/\1 \2\3/p' > "$out.cases"
+	grep -c '^ok' "$out.cases" > "$out.passed"
+	{
+		grep '^not ok' "$out.cases"
+		[[ -s $out.cases ]] || echo "not ok kunit: no suite kexecfs_* ran"
+		((status == 0)) || echo "not ok kunit: the guest's status is $status"
+		! bad_lines "$out.log" || echo "not ok kunit: kernel log"
+	} | sed -n 's/^not ok /kunit:/p' > "$out.failed"
+	if [[ -s $out.failed ]]; then
+		echo "kunit $((SECONDS - begin))s [failed]"
+		sed 's/^/    /' "$out.failed"
+		echo "    (the guest's log: $out.log)"
+	else
+		echo "kunit $((SECONDS - begin))s ($(cat "$out.passed") cases)"
+		[[ $keep ]] || rm -f "$out".{log,log.out}
+	fi
+}
+
+# processors_of TEST: how many its guest gets.
+processors_of()
+{
+	if in_groups "$1" stress && ((processors < 2)); then
+		echo 2
+	else
+		echo "$processors"
+	fi
+}
+
+# append_of TEST: the words on the command line of its kernels.
+append_of()
+{
+	local words
+
+	words="$(directive "$1" _guest_append) ${KX_APPEND-}"
+	! has_directive "$1" _without_kmemleak || words+=" kmemleak=off"
+	words=${words# }
+	echo "${words% }"
+}
+
+# warm_of TEST: the options of the guest that it continues from, if it can be any that has
+# booted.
+warm_of()
+{
+	local directive mem
+
+	[[ -z $(append_of "$1") ]] || return 0
+	for directive in _guest_boots _guest_icount _guest_tools _guest_programs _guest_stock; do
+		! has_directive "$1" $directive || return 0
+	done
+	mem=$(directive "$1" _guest_mem)
+	echo "--warm --smp $(processors_of "$1")${mem:+ --mem $mem}"
+}
+
+# make_warm: boots the guests that tests continue from.
+make_warm()
+{
+	local test options
+
+	for test in "${chosen[@]}"; do
+		[[ $test == kunit ]] || warm_of "$test"
+	done | sort | uniq -c | while read -r _ options; do
+		# shellcheck disable=SC2086 # words
+		"$top/scripts/guest" --flavor "$flavor" --log "$results/warm" $options || exit
+	done
+}
+
+run_in_guest()
+{
+	local test=$1 out=$results/$1 begin=$SECONDS status words limit mem more=()
+
+	if [[ $test == kunit ]]; then
+		run_kunit
+		return
+	fi
+	words=$(append_of "$test")
+	limit=$(directive "$test" _guest_timeout)
+	mem=$(directive "$test" _guest_mem)
+	[[ -z $mem ]] || more+=(--mem "$mem")
+	more+=(--smp "$(processors_of "$test")")
+	[[ -z $(warm_of "$test") ]] || more+=(--warm)
+	! has_directive "$test" _guest_icount || more+=(--icount)
+	! has_directive "$test" _guest_tools || more+=(--share "$build/posix/guest")
+	! has_directive "$test" _guest_programs || more+=(--share "$build/programs/${test//\//-}")
+	! has_directive "$test" _guest_stock || more+=(--share "$build/stock/share")
+	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout "${limit:-240}" "${more[@]}" \
+		${words:+--append "$words"} -- /tests/common/runner "$test" > "$out.qemu" 2>&1
+	status=$?
+	if [[ -f $out.log.out ]]; then
+		cp "$out.log.out" "$out.raw"
+		rm -f "$out.qemu"
+	else
+		: > "$out.raw"
+		[[ -f $out.log ]] || : > "$out.log"
+		cat "$out.qemu"
+	fi
+	judge "$test" "$status" "$out" "$out.log"
+	report "$test" $((SECONDS - begin))
+}
+
+# run_tests_in_guests: runs the tests in $chosen, several at a time.
+run_tests_in_guests()
+{
+	local test limit order weight ended running=0
+	local -A weights
+
+	build_tools
+	! any_needs _guest_stock || "$top/scripts/stock" || die "no stock kernel"
+	for test in "${chosen[@]}"; do
+		rm -f "$results/$test".*
+	done
+	# Once for all guests.
+	"$top/scripts/initramfs" "$flavor" || die "no initramfs"
+	make_warm || die "no guest came up to go on from"
+	export KX_NO_REFRESH=1
+	echo "${#chosen[@]} tests on $flavor, $jobs at a time; results in $results"
+	# Tests that may take long begin first, so that the run does not end with a single one.
+	mapfile -t order < <(for test in "${chosen[@]}"; do
+		limit=$([[ $test == kunit ]] || directive "$test" _guest_timeout)
+		echo "${limit:-240} $test"
+	done | sort -s -n -r -k 1,1 | cut -d ' ' -f 2)
+	# Two processors of a guest count as two guests: they wait for each other.
+	for test in "${order[@]}"; do
+		weight=$(processors_of "$test")
+		while ((running > 0 && running + weight > jobs)); do
+			wait -n -p ended
+			running=$((running - weights[$ended]))
+		done
+		run_in_guest "$test" &
+		weights[$!]=$weight
+		running=$((running + weight))
+	done
+	wait
+}
