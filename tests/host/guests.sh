@@ -39,6 +39,18 @@ processors_of()
 	fi
 }
 
+# limit_of TEST...: for how many seconds they may run in one guest.
+limit_of()
+{
+	local test limit most=0
+
+	for test; do
+		limit=$([[ $test == kunit ]] || directive "$test" _guest_timeout)
+		((most >= ${limit:-240})) || most=${limit:-240}
+	done
+	echo $((most + 60 * ($# - 1)))
+}
+
 # append_of TEST: the words on the command line of its kernels.
 append_of()
 {
@@ -79,14 +91,13 @@ make_warm()
 
 run_in_guest()
 {
-	local test=$1 out=$results/$1 begin=$SECONDS status words limit mem more=()
+	local test=$1 out=$results/$1 begin=$SECONDS status words mem more=()
 
 	if [[ $test == kunit ]]; then
 		run_kunit
 		return
 	fi
 	words=$(append_of "$test")
-	limit=$(directive "$test" _guest_timeout)
 	mem=$(directive "$test" _guest_mem)
 	[[ -z $mem ]] || more+=(--mem "$mem")
 	more+=(--smp "$(processors_of "$test")")
@@ -95,7 +106,7 @@ run_in_guest()
 	! has_directive "$test" _guest_tools || more+=(--share "$build/posix/guest")
 	! has_directive "$test" _guest_programs || more+=(--share "$build/programs/${test//\//-}")
 	! has_directive "$test" _guest_stock || more+=(--share "$build/stock/share")
-	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout "${limit:-240}" "${more[@]}" \
+	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout "$(limit_of "$test")" "${more[@]}" \
 		${words:+--append "$words"} -- /tests/common/runner "$test" > "$out.qemu" 2>&1
 	status=$?
 	if [[ -f $out.log.out ]]; then
@@ -113,7 +124,7 @@ run_in_guest()
 # run_tests_in_guests: runs the tests in $chosen, several at a time.
 run_tests_in_guests()
 {
-	local test limit order weight ended running=0
+	local test batches=() order weight ended running=0
 	local -A weights
 
 	build_tools
@@ -126,19 +137,25 @@ run_tests_in_guests()
 	make_warm || die "no guest came up to go on from"
 	export KX_NO_REFRESH=1
 	echo "${#chosen[@]} tests on $flavor, $jobs at a time; results in $results"
-	# Tests that may take long begin first, so that the run does not end with a single one.
-	mapfile -t order < <(for test in "${chosen[@]}"; do
-		limit=$([[ $test == kunit ]] || directive "$test" _guest_timeout)
-		echo "${limit:-240} $test"
-	done | sort -s -n -r -k 1,1 | cut -d ' ' -f 2)
+	make_batches
+	# What may take long begins first, so that the run does not end with a single guest.
+	mapfile -t order < <(for test in "${batches[@]}"; do
+		# shellcheck disable=SC2086 # words
+		echo "$(limit_of $test) $test"
+	done | sort -s -n -r -k 1,1 | cut -d ' ' -f 2-)
 	# Two processors of a guest count as two guests: they wait for each other.
 	for test in "${order[@]}"; do
-		weight=$(processors_of "$test")
+		weight=$(processors_of "${test%% *}")
 		while ((running > 0 && running + weight > jobs)); do
 			wait -n -p ended
 			running=$((running - weights[$ended]))
 		done
-		run_in_guest "$test" &
+		if [[ $test == *" "* ]]; then
+			# shellcheck disable=SC2086 # words
+			run_batch $test &
+		else
+			run_in_guest "$test" &
+		fi
 		weights[$!]=$weight
 		running=$((running + weight))
 	done

@@ -46,6 +46,9 @@ complain()
 	reasons+=("$1")
 }
 
+# Others that ran in the same guest, and the log of that.
+mates="" shared_log=""
+
 # judge TEST STATUS OUT LOG: sets reasons (none: passed) and notrun, and leaves
 # the test's output in OUT.bad, its notes in OUT.full.
 judge()
@@ -84,7 +87,7 @@ judge()
 		fi
 		if [[ -f $log ]]; then
 			found=$(kernel_lines "$log" | grep -c 'KHO: found kexec handover data')
-			n=$((boots - 1))
+			n=$((boots > 0 ? boots - 1 : 0))
 			! has_directive "$test" _without_handover || n=$((n - 1))
 			((found == n)) || complain "$found kernels were handed something over, not $n"
 		fi
@@ -147,19 +150,20 @@ report()
 	if ((${#reasons[@]})); then
 		verdict=failed
 		{
-			printf '%s %ss [failed: %s]\n' "$test" "$seconds" \
+			printf '%s %ss%s [failed: %s]\n' "$test" "$seconds" "$mates" \
 				"$(printf '%s; ' "${reasons[@]}" | sed 's/; $//')"
 			[[ ! -s $out.diff ]] || sed -n '3,24s/^/    /p' "$out.diff"
 			[[ ! -s $out.dmesg ]] || sed -n '1,5s/^/    /p' "$out.dmesg"
 			sed -n 's/^@kx leak /    /p' "$out.control" | head -n 14
 			[[ ! -f $out.log ]] || echo "    (the guest's log: $out.log)"
+			[[ ! $mates ]] || echo "    (all that ran in that guest: $shared_log)"
 		} > "$out.report"
 	elif [[ $notrun ]]; then
 		verdict=skipped
-		echo "$test ${seconds}s [not run: $notrun]" > "$out.report"
+		echo "$test ${seconds}s$mates [not run: $notrun]" > "$out.report"
 	else
 		verdict=passed
-		echo "$test ${seconds}s" > "$out.report"
+		echo "$test ${seconds}s$mates" > "$out.report"
 		[[ $keep || $local_run ]] || rm -f "$out".{log,log.out}
 	fi
 	echo "$verdict $(processors_of "$test")" > "$out.verdict"
