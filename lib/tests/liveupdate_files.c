@@ -16,7 +16,7 @@
  *   kho_fdt, reserved	where KHO's FDT for the next kernel lies, once that is loaded,
  *			and the area reserve_mem=...:liveupdate
  *   hold_rcu		writing 1 is an RCU read section, until 0 is written or
- *			18 seconds are over
+ *			18 seconds are over; reading tells whether it is one
  *
  * A file holds up to 63 bytes of text. If the text is "after OTHER" the file depends
  * on the one whose text is OTHER: that has to be preserved and frozen before it.
@@ -342,7 +342,7 @@ static const struct file_operations luo_test_register_fops = {
 	.write = luo_test_register_late,
 };
 
-static bool hold_rcu;
+static bool hold_rcu, rcu_held;
 
 /*
  * An unmount waits for a grace period, in detach_mounts() for one after
@@ -354,13 +354,23 @@ static int luo_test_hold_rcu(void *data, u64 hold)
 
 	WRITE_ONCE(hold_rcu, hold);
 	guard(rcu)();
-	for (msecs = 0; READ_ONCE(hold_rcu) && msecs < 18000; msecs++)
+	for (msecs = 0; READ_ONCE(hold_rcu) && msecs < 18000; msecs++) {
+		WRITE_ONCE(rcu_held, true);
 		mdelay(1);
+	}
+	WRITE_ONCE(rcu_held, false);
 
 	return 0;
 }
-DEFINE_DEBUGFS_ATTRIBUTE(luo_test_hold_rcu_fops, NULL, luo_test_hold_rcu,
-			 "%llu\n");
+
+static int luo_test_rcu_held(void *data, u64 *held)
+{
+	*held = READ_ONCE(rcu_held);
+
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(luo_test_hold_rcu_fops, luo_test_rcu_held,
+			 luo_test_hold_rcu, "%llu\n");
 
 static int luo_test_kho_fdt(void *data, u64 *phys)
 {
@@ -408,7 +418,7 @@ static int __init luo_test_init(void)
 			    &luo_test_kho_fdt_fops);
 	debugfs_create_file("reserved", 0400, dir, NULL,
 			    &luo_test_reserved_fops);
-	debugfs_create_file("hold_rcu", 0200, dir, NULL,
+	debugfs_create_file("hold_rcu", 0600, dir, NULL,
 			    &luo_test_hold_rcu_fops);
 	debugfs_create_u32("fail_preserve", 0600, dir, &fail_preserve);
 	debugfs_create_u32("fail_freeze", 0600, dir, &fail_freeze);
