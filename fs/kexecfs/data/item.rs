@@ -101,7 +101,7 @@ pub(crate) struct DataInode {
     domain: Arc<Domain>,
     pub(crate) kind: DataKind,
     pub(super) attr: DataAttr,
-    xattrs: Pin<KBox<SimpleXattrs>>,
+    xattrs: SimpleXattrs,
     /// How much they are charged, in bytes of inode space. Changed under the lock of the inode.
     pub(super) xattr_space: Atomic<u64>,
     /// Likewise for its ACLs.
@@ -129,10 +129,9 @@ impl DataInode {
     }
 
     fn counted(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
-        let xattrs = SimpleXattrs::new(domain.xattrs.clone());
         let node = KBox::<Node>::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let item = Self {
-            xattrs: KBox::pin_init(xattrs, GFP_KERNEL_ACCOUNT)?,
+            xattrs: SimpleXattrs::new(domain.xattrs.clone()),
             xattr_space: Atomic::new(0),
             acl_space: Atomic::new(0),
             links: Atomic::new(0),

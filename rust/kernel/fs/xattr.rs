@@ -29,7 +29,8 @@ use crate::{
             Atomic,
             Release, //
         },
-        Arc, //
+        Arc,
+        SetOnce, //
     },
     types::Opaque,
 };
@@ -46,7 +47,7 @@ use core::{
 /// use kernel::fs::xattr::{SimpleXattrCache, SimpleXattrs};
 ///
 /// let cache = SimpleXattrCache::new()?;
-/// let xattrs = KBox::pin_init(SimpleXattrs::new(cache), GFP_KERNEL)?;
+/// let xattrs = SimpleXattrs::new(cache);
 ///
 /// xattrs.add(c"user.name", b"value")?;
 /// # Ok::<(), Error>(())
@@ -83,14 +84,15 @@ impl Drop for SimpleXattrCache {
 
 /// The extended attributes of one inode.
 ///
-/// Only one change or walk can be under way: that the inode is locked takes care of that.
+/// Only one change or walk can be under way: that the inode is locked takes care of that. An inode
+/// without attributes takes no memory for them.
 ///
 /// # Examples
 ///
 /// ```
 /// use kernel::fs::xattr::{SimpleXattrCache, SimpleXattrs};
 ///
-/// let xattrs = KBox::pin_init(SimpleXattrs::new(SimpleXattrCache::new()?), GFP_KERNEL)?;
+/// let xattrs = SimpleXattrs::new(SimpleXattrCache::new()?);
 /// let mut bytes = 0;
 ///
 /// xattrs.add(c"user.one", b"1")?;
@@ -105,14 +107,24 @@ impl Drop for SimpleXattrCache {
 ///
 /// # Invariants
 ///
-/// `list` is a list head, of attributes that are in `cache`. A task that has set `busy` may change
-/// the list or rely on it.
-#[pin_data(PinnedDrop)]
+/// If there is a list, its attributes are in `cache`. A task that has set `busy` may change the
+/// list or rely on it.
 pub struct SimpleXattrs {
     cache: Arc<SimpleXattrCache>,
     busy: Atomic<u32>,
+    /// Made with the first attribute.
+    list: SetOnce<Pin<KBox<List>>>,
+}
+
+/// The head of a list of attributes.
+///
+/// # Invariants
+///
+/// It is a list head, of attributes.
+#[pin_data]
+struct List {
     #[pin]
-    list: Opaque<bindings::list_head>,
+    head: Opaque<bindings::list_head>,
 }
 
 // SAFETY: It belongs to no thread.
@@ -132,16 +144,13 @@ impl Drop for Busy<'_> {
 
 impl SimpleXattrs {
     /// No attributes, which will be found through `cache`.
-    pub fn new(cache: Arc<SimpleXattrCache>) -> impl PinInit<Self> {
-        pin_init!(Self {
+    pub fn new(cache: Arc<SimpleXattrCache>) -> Self {
+        // INVARIANT: There is no list.
+        Self {
             cache,
             busy: Atomic::new(0),
-            // INVARIANT: The list is empty.
-            list <- Opaque::ffi_init(|head: *mut bindings::list_head| {
-                // SAFETY: The head lies where it stays, and nobody else uses it.
-                unsafe { bindings::INIT_LIST_HEAD(head) }
-            }),
-        })
+            list: SetOnce::new(),
+        }
     }
 
     fn busy(&self) -> Result<Busy<'_>> {
@@ -150,6 +159,30 @@ impl SimpleXattrs {
         } else {
             Err(EBUSY)
         }
+    }
+
+    /// The list, or null.
+    fn list(&self) -> *mut bindings::list_head {
+        self.list
+            .as_ref()
+            .map_or(null_mut(), |list| list.head.get())
+    }
+
+    /// The list, which is made if there is none. The caller has set `busy`.
+    fn make_list(&self) -> Result<*mut bindings::list_head> {
+        if self.list.as_ref().is_none() {
+            // INVARIANT: The list is empty.
+            let list = pin_init!(List {
+                head <- Opaque::ffi_init(|head: *mut bindings::list_head| {
+                    // SAFETY: The head lies where it stays, and nobody else uses it.
+                    unsafe { bindings::INIT_LIST_HEAD(head) }
+                }),
+            });
+
+            self.list
+                .populate(KBox::pin_init(list, GFP_KERNEL_ACCOUNT)?);
+        }
+        Ok(self.list())
     }
 
     /// Adds the attribute with the full name `name`, in a tree that nobody sees yet.
@@ -177,12 +210,19 @@ impl SimpleXattrs {
         flags: c_int,
     ) -> Result<usize> {
         let _busy = self.busy()?;
+        let list = match self.list() {
+            list if !list.is_null() => list,
+            _ if !value.is_null() => self.make_list()?,
+            // Nothing is there to remove.
+            _ if flags & bindings::XATTR_REPLACE as c_int != 0 => return Err(ENODATA),
+            _ => return Ok(0),
+        };
         // SAFETY: The list is changed by nobody else, by the type invariant; the name is valid for
         // the call, the value by the safety requirements.
         let old = unsafe {
             bindings::simple_xattr_set(
                 self.cache.0.get(),
-                self.list.get(),
+                list,
                 name.as_char_ptr(),
                 value,
                 size,
@@ -214,7 +254,10 @@ impl SimpleXattrs {
     /// `EBUSY` if a change is under way, which has `EBUSY` meanwhile as well; what `f` returns.
     pub fn for_each(&self, mut f: impl FnMut(&CStr, &[u8]) -> Result) -> Result {
         let _busy = self.busy()?;
-        let head = self.list.get();
+        let head = self.list();
+        if head.is_null() {
+            return Ok(());
+        }
         // SAFETY: By the type invariant the list is valid, and doesn't change.
         let mut node = unsafe { (*head).next };
 
@@ -240,11 +283,14 @@ impl SimpleXattrs {
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for SimpleXattrs {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Nobody else uses the list, whose attributes are in the cache.
-        unsafe { bindings::simple_xattrs_free(self.cache.0.get(), self.list.get(), null_mut()) };
+impl Drop for SimpleXattrs {
+    fn drop(&mut self) {
+        let list = self.list();
+
+        if !list.is_null() {
+            // SAFETY: Nobody else uses the list, whose attributes are in the cache.
+            unsafe { bindings::simple_xattrs_free(self.cache.0.get(), list, null_mut()) };
+        }
     }
 }
 
@@ -357,7 +403,11 @@ impl<T: FileSystem> Handlers<T> {
         let Some(xattrs) = T::xattrs(inode) else {
             return EOPNOTSUPP.to_errno();
         };
-        let (cache, list) = (xattrs.cache.0.get(), xattrs.list.get());
+        let (cache, list) = (xattrs.cache.0.get(), xattrs.list());
+
+        if list.is_null() {
+            return ENODATA.to_errno();
+        }
         // SAFETY: The VFS passes the name without the prefix of the handler.
         let name = unsafe { bindings::xattr_full_name(handler, name) };
 
@@ -415,7 +465,7 @@ pub(super) unsafe extern "C" fn listxattr<T: FileSystem>(
     let inode = unsafe { bindings::d_inode(dentry) };
     // SAFETY: The dentry is positive, and holds its inode.
     let xattrs = T::xattrs(unsafe { Inode::from_raw(inode) });
-    let list = xattrs.map_or(null_mut(), |xattrs| xattrs.list.get());
+    let list = xattrs.map_or(null_mut(), SimpleXattrs::list);
 
     // SAFETY: The inode is valid, and the list valid or null; the VFS passes a buffer that is null
     // or has the size.
