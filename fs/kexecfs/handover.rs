@@ -11,6 +11,8 @@ mod hooks;
 
 mod writer;
 
+mod frame;
+
 mod twins;
 
 mod tree;

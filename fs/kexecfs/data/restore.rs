@@ -23,7 +23,6 @@ use crate::{
     },
     domain::Domain,
     handover::{
-        IncomingInode,
         IncomingKind,
         Tree, //
     },
@@ -123,12 +122,8 @@ fn restore_xattrs(dentries: &Dentries<'_>, tree: &Tree) -> Result {
 /// Comes last, as each name changes the times of its directory, and each further one of an inode
 /// those of the inode.
 fn restore_times(dentries: &Dentries<'_>, tree: &Tree) -> Result {
-    for number in 0..tree.inodes().try_into()? {
-        let incoming = tree.inode(number).ok_or(EIO)?;
-
-        if incoming.mode.is_dir() || incoming.links > 1 {
-            dentries.inode(number)?.lock().set_times(incoming.times);
-        }
+    for (number, incoming) in tree.changed_by_names() {
+        dentries.inode(number)?.lock().set_times(incoming.times);
     }
     Ok(())
 }
@@ -179,7 +174,7 @@ fn restore_inode<'a>(
     number: u32,
 ) -> Result<NewInode<'a, KexecFs>> {
     let domain: Arc<Domain> = sb.info().into();
-    let recorded: &IncomingInode = tree.inode(number).ok_or(EIO)?;
+    let recorded = tree.inode(number).ok_or(EIO)?;
     let kind = match recorded.kind {
         IncomingKind::Directory => DataKind::directory()?,
         IncomingKind::Packed(contents) => {
@@ -195,7 +190,7 @@ fn restore_inode<'a>(
     };
     let mut inode = NewInode::new(sb, recorded.mode, DataInode::incoming(domain, kind)?)?;
 
-    attr::restore(&mut inode, recorded)?;
+    attr::restore(&mut inode, &recorded)?;
     inode.set_owner(recorded.uid, recorded.gid);
     inode.set_times(recorded.times);
     match recorded.kind {

@@ -3,13 +3,15 @@
 //! The records of a domain, from the previous kernel.
 
 use super::{
-    tree::{
+    frame::{
         no_memory,
         Checked,
         Frame,
-        Index,
-        Tree,
         RESERVED, //
+    },
+    tree::{
+        Index,
+        Tree, //
     },
     twins::has_twins, //
 };

@@ -3,6 +3,10 @@
 //! The root, and the index of all domains.
 
 use super::{
+    frame::{
+        Checked,
+        RESERVED, //
+    },
     hooks::hooks,
     reader::{
         check_features,
@@ -10,11 +14,7 @@ use super::{
         Reader,
         Unreadable, //
     },
-    tree::{
-        Checked,
-        Tree,
-        RESERVED, //
-    },
+    tree::Tree,
     writer::{
         page_buffer,
         FEATURES, //

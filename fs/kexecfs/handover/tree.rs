@@ -2,11 +2,17 @@
 
 //! `data/`, from the previous kernel.
 //!
-//! Each record is read once: its fields are kept in the [`Index`] until the domain is mounted,
-//! [`INODE_SIZE`] bytes for an inode and 24 for a name or an extended attribute. Contents, targets
-//! of links, names and values stay where they came.
+//! Each record is checked once: where it lies is kept in the [`Index`] until the domain is mounted,
+//! with the fields by which others are checked, [`INODE_SIZE`] bytes for an inode and 24 for a name
+//! or an extended attribute. All else stays where it came.
 
 use super::{
+    frame::{
+        no_memory,
+        Checked,
+        Frame,
+        RESERVED, //
+    },
     twins::has_twins,
     writer::{
         record_len,
@@ -21,7 +27,6 @@ use crate::{
     words::name::Name, //
 };
 use kernel::{
-    alloc::AllocError,
     fs::{
         acl::{Acl, AclType},
         fileattr::fl,
@@ -43,9 +48,9 @@ use kernel::{
 };
 
 /// How many bytes the index keeps of an inode. Its record has 112 at least.
-const INODE_SIZE: usize = 136;
+const INODE_SIZE: usize = 56;
 
-static_assert!(size_of::<IncomingInode>() <= INODE_SIZE);
+static_assert!(size_of::<InodeEntry>() <= INODE_SIZE);
 static_assert!(size_of::<NameEntry>() <= 24 && size_of::<XattrEntry>() <= 24);
 
 /// The greatest length of the target of a symbolic link (`PATH_MAX` without the zero).
@@ -56,58 +61,6 @@ pub(crate) const FA_FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::N
 
 /// The beginnings of the names of extended attributes that are handed over, but for ACLs.
 const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-
-/// A result whose error is a rule of the ABI that is broken, or a lack of memory.
-pub(super) type Checked<T> = Result<T, (&'static str, Error)>;
-
-/// The error for a reserved field or bit that is not zero.
-pub(super) const RESERVED: (&str, Error) = ("a reserved field is not zero", EIO);
-
-pub(super) fn no_memory(_: AllocError) -> (&'static str, Error) {
-    ("no memory", ENOMEM)
-}
-
-/// A record of any type.
-pub(super) struct Frame<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) payload: &'a [u8],
-    /// Where the payload lies in the stream.
-    pub(super) at: usize,
-    /// Where the next record begins.
-    pub(super) end: usize,
-}
-
-impl<'a> Frame<'a> {
-    /// Reads the record that begins at `at`.
-    pub(super) fn read(stream: &'a [u8], at: usize) -> Checked<Self> {
-        let (header, rest) = stream
-            .get(at..)
-            .and_then(|rest| abi::Record::ref_from_prefix(rest).ok())
-            .ok_or(("it ends without a record of the end", EIO))?;
-        let too_long = ("a record is longer than the stream", EIO);
-        let len = usize::try_from(header.len).map_err(|_| too_long)?;
-        let (payload, padding) = len
-            .checked_next_multiple_of(abi::RECORD_ALIGN)
-            .and_then(|padded| rest.get(..padded)?.split_at_checked(len))
-            .ok_or(too_long)?;
-        let at = at + size_of::<abi::Record>();
-
-        if padding.iter().any(|&byte| byte != 0) {
-            return Err(("something follows a record", EIO));
-        }
-        if header.flags & !abi::RECORD_MUST_UNDERSTAND != 0 {
-            return Err(RESERVED);
-        }
-        Ok(Self {
-            kind: header.kind,
-            flags: header.flags,
-            payload,
-            at,
-            end: at + len + padding.len(),
-        })
-    }
-}
 
 /// Bytes of the stream.
 #[derive(Clone, Copy)]
@@ -136,71 +89,9 @@ pub(crate) enum IncomingKind {
     Special,
 }
 
-/// An inode.
-pub(crate) struct IncomingInode {
-    pub(crate) kind: IncomingKind,
-    pub(crate) mode: Mode,
-    pub(crate) uid: Kuid,
-    pub(crate) gid: Kgid,
-    /// In bytes, of a regular file.
-    pub(crate) size: u64,
-    pub(crate) rdev: DevT,
-    pub(crate) times: Times,
-    pub(crate) btime: Timespec,
-    pub(crate) ino: u64,
-    pub(crate) generation: u32,
-    /// Those of `FS_IOC_GETFLAGS`, of which there are [`FA_FLAGS`].
-    pub(crate) fa_flags: u32,
-    /// How many names it has.
-    pub(crate) links: u32,
-}
-
-impl IncomingInode {
-    /// Reads a record of an inode that lies at `at`. All numbers of inodes are below `next_ino`.
-    fn read(payload: &[u8], at: usize, next_ino: u64) -> Checked<Self> {
-        let (record, rest) = abi::InodeRecord::ref_from_prefix(payload)
-            .map_err(|_| ("the record of an inode is too short", EIO))?;
-        let mode = u16::try_from(record.mode)
-            .ok()
-            .and_then(Mode::decode)
-            .ok_or(("an inode has no known type", EIO))?;
-        let time = |sec, nsec| {
-            (nsec < 1_000_000_000)
-                .then_some(Timespec { sec, nsec })
-                .ok_or(("an inode has an illegal time", EIO))
-        };
-
-        if !(abi::INO_MIN..next_ino).contains(&record.ino) {
-            return Err(("an inode has an illegal number", EIO));
-        }
-        if record.flags & !abi::INODE_TOKEN != 0
-            || record.fa_flags & !FA_FLAGS != 0
-            || record.reserved != 0
-        {
-            return Err(RESERVED);
-        }
-        Ok(Self {
-            kind: Self::kind(record, mode, rest, at + size_of::<abi::InodeRecord>())?,
-            mode,
-            uid: Kuid::from_val(record.uid).ok_or(("an inode has an illegal owner", EIO))?,
-            gid: Kgid::from_val(record.gid).ok_or(("an inode has an illegal group", EIO))?,
-            size: record.size,
-            rdev: DevT::decode(record.rdev),
-            times: Times {
-                atime: time(record.atime_sec, record.atime_nsec)?,
-                mtime: time(record.mtime_sec, record.mtime_nsec)?,
-                ctime: time(record.ctime_sec, record.ctime_nsec)?,
-            },
-            btime: time(record.btime_sec, record.btime_nsec)?,
-            ino: record.ino,
-            generation: record.generation,
-            fa_flags: record.fa_flags,
-            links: 0,
-        })
-    }
-
+impl IncomingKind {
     /// Checks that `rest`, which lies at `at`, may follow such a record.
-    fn kind(
+    fn of(
         record: &abi::InodeRecord,
         mode: Mode,
         rest: &[u8],
@@ -245,6 +136,102 @@ impl IncomingInode {
     }
 }
 
+/// An inode.
+pub(crate) struct IncomingInode {
+    pub(crate) kind: IncomingKind,
+    pub(crate) mode: Mode,
+    pub(crate) uid: Kuid,
+    pub(crate) gid: Kgid,
+    /// In bytes, of a regular file.
+    pub(crate) size: u64,
+    pub(crate) rdev: DevT,
+    pub(crate) times: Times,
+    pub(crate) btime: Timespec,
+    pub(crate) ino: u64,
+    pub(crate) generation: u32,
+    /// Those of `FS_IOC_GETFLAGS`, of which there are [`FA_FLAGS`].
+    pub(crate) fa_flags: u32,
+}
+
+impl IncomingInode {
+    /// The fields of a record that has been checked.
+    fn decode(record: &abi::InodeRecord, entry: &InodeEntry) -> Option<Self> {
+        let time = |sec, nsec| Timespec { sec, nsec };
+
+        Some(Self {
+            kind: entry.kind,
+            mode: entry.mode,
+            uid: Kuid::from_val(record.uid)?,
+            gid: Kgid::from_val(record.gid)?,
+            size: entry.size,
+            rdev: DevT::decode(record.rdev),
+            times: Times {
+                atime: time(record.atime_sec, record.atime_nsec),
+                mtime: time(record.mtime_sec, record.mtime_nsec),
+                ctime: time(record.ctime_sec, record.ctime_nsec),
+            },
+            btime: time(record.btime_sec, record.btime_nsec),
+            ino: entry.ino,
+            generation: record.generation,
+            fa_flags: record.fa_flags,
+        })
+    }
+}
+
+/// The record of an inode: where it lies, and the fields that the checks of other records need.
+struct InodeEntry {
+    at: usize,
+    size: u64,
+    ino: u64,
+    kind: IncomingKind,
+    mode: Mode,
+    /// How many names it has.
+    links: u32,
+}
+
+impl InodeEntry {
+    /// Checks a record that lies at `at`. All numbers of inodes are below `next_ino`.
+    fn read(payload: &[u8], at: usize, next_ino: u64) -> Checked<Self> {
+        let (record, rest) = abi::InodeRecord::ref_from_prefix(payload)
+            .map_err(|_| ("the record of an inode is too short", EIO))?;
+        let mode = u16::try_from(record.mode)
+            .ok()
+            .and_then(Mode::decode)
+            .ok_or(("an inode has no known type", EIO))?;
+        let nsecs = [
+            record.atime_nsec,
+            record.mtime_nsec,
+            record.ctime_nsec,
+            record.btime_nsec,
+        ];
+
+        if !(abi::INO_MIN..next_ino).contains(&record.ino) {
+            return Err(("an inode has an illegal number", EIO));
+        }
+        if record.flags & !abi::INODE_TOKEN != 0
+            || record.fa_flags & !FA_FLAGS != 0
+            || record.reserved != 0
+        {
+            return Err(RESERVED);
+        }
+        let kind = IncomingKind::of(record, mode, rest, at + size_of::<abi::InodeRecord>())?;
+
+        Kuid::from_val(record.uid).ok_or(("an inode has an illegal owner", EIO))?;
+        Kgid::from_val(record.gid).ok_or(("an inode has an illegal group", EIO))?;
+        if nsecs.iter().any(|&nsec| nsec >= 1_000_000_000) {
+            return Err(("an inode has an illegal time", EIO));
+        }
+        Ok(Self {
+            at,
+            size: record.size,
+            ino: record.ino,
+            kind,
+            mode,
+            links: 0,
+        })
+    }
+}
+
 /// A name of an inode.
 struct NameEntry {
     /// Where it lies.
@@ -282,10 +269,10 @@ impl XattrEntry {
     }
 }
 
-/// The fields of the records of a tree, and where the rest of them lies in the stream.
+/// Where the records of a tree lie in the stream, and those fields that check each other.
 #[derive(Default)]
 pub(crate) struct Index {
-    inodes: KVVec<IncomingInode>,
+    inodes: KVVec<InodeEntry>,
     names: KVVec<NameEntry>,
     xattrs: KVVec<XattrEntry>,
     /// How many bytes the files count.
@@ -315,7 +302,7 @@ impl Index {
         at: usize,
         next_ino: u64,
     ) -> Checked<Option<u64>> {
-        let inode = IncomingInode::read(payload, at, next_ino)?;
+        let inode = InodeEntry::read(payload, at, next_ino)?;
         let (mut bytes, mut token) = (bytes_of(inode.size, 0), None);
 
         match inode.kind {
@@ -523,8 +510,24 @@ impl Tree {
     }
 
     /// The inode with the given number.
-    pub(crate) fn inode(&self, number: u32) -> Option<&IncomingInode> {
-        self.index.inodes.get(number as usize)
+    pub(crate) fn inode(&self, number: u32) -> Option<IncomingInode> {
+        self.decode(self.index.inodes.get(number as usize)?)
+    }
+
+    fn decode(&self, entry: &InodeEntry) -> Option<IncomingInode> {
+        let rest = self.stream().get(entry.at..)?;
+        let (record, _) = abi::InodeRecord::ref_from_prefix(rest).ok()?;
+
+        IncomingInode::decode(record, entry)
+    }
+
+    /// The inodes whose times change with their names, and their numbers: directories, and those
+    /// that have several.
+    pub(crate) fn changed_by_names(&self) -> impl Iterator<Item = (u32, IncomingInode)> + '_ {
+        (0..)
+            .zip(&self.index.inodes)
+            .filter(|(_, entry)| entry.mode.is_dir() || entry.links > 1)
+            .filter_map(|(number, entry)| Some((number, self.decode(entry)?)))
     }
 
     /// Contents, or the target of a symbolic link.
