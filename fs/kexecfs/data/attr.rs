@@ -60,9 +60,8 @@ pub(super) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>
     set(new, new.times().mtime, inherited)
 }
 
-/// Gives an inode that was handed over its number and its attributes.
+/// Gives an inode that was handed over its attributes.
 pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, incoming: &IncomingInode) -> Result {
-    new.set_handle(incoming.ino, incoming.generation);
     set(new, incoming.btime, incoming.fa_flags)
 }
 

@@ -188,11 +188,16 @@ fn restore_inode<'a>(
         },
         IncomingKind::Special => DataKind::Other,
     };
-    let mut inode = NewInode::new(sb, recorded.mode, DataInode::incoming(domain, kind)?)?;
+    let mut inode = NewInode::restore(
+        sb,
+        recorded.mode,
+        DataInode::incoming(domain, kind)?,
+        (recorded.ino, recorded.generation),
+        recorded.times,
+    )?;
 
     attr::restore(&mut inode, &recorded)?;
     inode.set_owner(recorded.uid, recorded.gid);
-    inode.set_times(recorded.times);
     match recorded.kind {
         IncomingKind::Directory => set_directory(&mut inode)?,
         IncomingKind::Packed(_) | IncomingKind::Token(_) => {

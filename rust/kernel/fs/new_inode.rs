@@ -67,6 +67,42 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
     ///
     /// `ENOMEM`.
     pub fn new(sb: &'a SuperBlock<T>, mode: Mode, data: T::InodeData) -> Result<Self> {
+        let mut new = Self::alloc(sb, mode, data)?;
+        // SAFETY: The function has no requirements.
+        let ino = unsafe { bindings::get_next_ino() };
+        // SAFETY: The function has no requirements.
+        let generation = unsafe { bindings::get_random_u32() };
+
+        new.set_ino(ino.into());
+        // SAFETY: By the type invariant nobody else uses the inode.
+        unsafe { (*new.as_ptr()).i_generation = generation };
+        // SAFETY: By the type invariant nobody else uses the inode.
+        unsafe { bindings::simple_inode_init_ts(new.as_ptr()) };
+        Ok(new)
+    }
+
+    /// Makes an inode that there was before, with its number, its generation and its times, as
+    /// [`set_handle`](Self::set_handle) and [`set_times`](Self::set_times) do.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn restore(
+        sb: &'a SuperBlock<T>,
+        mode: Mode,
+        data: T::InodeData,
+        (ino, generation): (u64, u32),
+        times: Times,
+    ) -> Result<Self> {
+        let mut new = Self::alloc(sb, mode, data)?;
+
+        new.set_times(times);
+        new.set_handle(ino, generation);
+        Ok(new)
+    }
+
+    /// Makes an inode that has neither number, generation nor times yet.
+    fn alloc(sb: &'a SuperBlock<T>, mode: Mode, data: T::InodeData) -> Result<Self> {
         // SAFETY: The superblock is valid.
         let inode = unsafe { bindings::new_inode(sb.as_ptr()) };
 
@@ -79,18 +115,8 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         // INVARIANT: The inode is new, so that nobody else has a reference, and has no dentry.
         let new = Self(unsafe { Inode::from_raw(inode) });
 
-        // SAFETY: The function has no requirements.
-        let ino = unsafe { bindings::get_next_ino() };
-        // SAFETY: The inode is new: nobody else uses it.
-        unsafe { (*inode).i_ino = u64::from(ino) };
-        // SAFETY: The function has no requirements.
-        let generation = unsafe { bindings::get_random_u32() };
-        // SAFETY: The inode is new: nobody else uses it.
-        unsafe { (*inode).i_generation = generation };
         // SAFETY: The inode is new: nobody else uses it.
         unsafe { (*inode).i_mode = mode.into_raw() };
-        // SAFETY: The inode is new: nobody else uses it.
-        unsafe { bindings::simple_inode_init_ts(inode) };
         // SAFETY: The inode is new: nobody else uses it.
         unsafe { bindings::cache_no_acl(inode) };
         if T::HAS_XATTRS && T::xattrs(&new).is_none() {
