@@ -4,6 +4,7 @@
 
 FLAVOR ?= fast
 BUILD ?= build
+UNITDIR = /usr/lib/systemd/system
 export BUILD FLAVOR KERNEL_SRC
 
 help:		## say what can be made
@@ -70,11 +71,20 @@ tree:		## the patched kernel tree, build/linux
 install-overlay:	## lay the files and patches over KERNEL_SRC=DIR and stop
 	@scripts/overlay --install "$(KERNEL_SRC)"
 
+install-units:	## install the units of systemd/ below DESTDIR=
+	install -d "$(DESTDIR)$(UNITDIR)/systemd-kexec.service.d" "$(DESTDIR)$(UNITDIR)/kexec.target.d" \
+		"$(DESTDIR)$(UNITDIR)-preset" "$(DESTDIR)/usr/libexec"
+	install -m 644 systemd/*.service systemd/*.mount "$(DESTDIR)$(UNITDIR)"
+	install -m 644 systemd/systemd-kexec.service.d/* "$(DESTDIR)$(UNITDIR)/systemd-kexec.service.d"
+	install -m 644 systemd/kexec.target.d/* "$(DESTDIR)$(UNITDIR)/kexec.target.d"
+	install -m 644 systemd/*.preset "$(DESTDIR)$(UNITDIR)-preset"
+	install -m 755 systemd/kexecfs-kexec "$(DESTDIR)/usr/libexec"
+
 clean:		## remove what was built; the downloaded source stays
 	rm -rf $(addprefix $(BUILD)/,fast debug lint initramfs log results)
 
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all bench-data bench-linear bench-handover kernel shell lint man install-man tree install-overlay clean distclean
+.PHONY: help demo test test-posix test-all bench-data bench-linear bench-handover kernel shell lint man install-man tree install-overlay install-units clean distclean
 .NOTPARALLEL:
