@@ -36,6 +36,10 @@ test-all: FLAVOR = debug
 test-all: kernel	## run all of these and the long ones (hours; goes on where it stopped)
 	@tests/check -c -p 2 -j 6 $(if $(SHARD),-s $(SHARD)) $(TESTS) kexecfs long posix
 
+test-users: FLAVOR = fast
+test-users: kernel	## run the programs that kexecfs is for, some in a Debian with systemd
+	@tests/check -p 2 -g users $(TESTS) kexecfs users
+
 bench-data: FLAVOR = fast
 bench-data: kernel	## what data/ costs against tmpfs, in instructions
 	@scripts/bench-data $(FLAVOR)
@@ -86,5 +90,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all bench-data bench-linear bench-handover kernel shell lint man install-man tree install-overlay install-units clean distclean
+.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench-handover kernel shell lint man install-man tree install-overlay install-units clean distclean
 .NOTPARALLEL:

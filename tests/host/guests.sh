@@ -68,7 +68,7 @@ warm_of()
 {
 	local directive mem
 
-	[[ -z $(append_of "$1") ]] || return 0
+	[[ -z $(append_of "$1") && $1 != users/* ]] || return 0
 	for directive in _guest_boots _guest_icount _guest_tools _guest_programs _guest_stock; do
 		! has_directive "$1" $directive || return 0
 	done
@@ -102,6 +102,7 @@ run_in_guest()
 	[[ -z $mem ]] || more+=(--mem "$mem")
 	more+=(--smp "$(processors_of "$test")")
 	[[ -z $(warm_of "$test") ]] || more+=(--warm)
+	[[ $test != users/* ]] || more+=(--debian)
 	! has_directive "$test" _guest_icount || more+=(--icount)
 	! has_directive "$test" _guest_tools || more+=(--share "$build/posix/guest")
 	! has_directive "$test" _guest_programs || more+=(--share "$build/programs/${test//\//-}")
@@ -134,6 +135,7 @@ run_tests_in_guests()
 	done
 	# Once for all guests.
 	"$top/scripts/initramfs" "$flavor" || die "no initramfs"
+	[[ " ${chosen[*]}" != *" users/"* ]] || "$top/scripts/initramfs" "$flavor" debian || die "no Debian for guests"
 	make_warm || die "no guest came up to go on from"
 	export KX_NO_REFRESH=1
 	echo "${#chosen[@]} tests on $flavor, $jobs at a time; results in $results"
