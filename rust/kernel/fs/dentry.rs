@@ -236,11 +236,10 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// Removes the entry `name` of this directory, if there is one and `agrees` is true of its
-    /// inode (`simple_recursive_removal()`).
+    /// inode (`locked_recursive_removal()`). Not one whose inode has further names.
     ///
-    /// It is the entry of that inode which is removed, and no other of the same name that comes
-    /// meanwhile. May sleep; takes the locks of the directory and of what is removed, after the
-    /// call of `agrees`.
+    /// May sleep; holds the lock of the directory from the look-up on, and takes those of what is
+    /// removed. `agrees` must not take them.
     pub fn remove_by_name(&self, name: &CStr, agrees: impl FnOnce(&Inode<T>) -> bool) {
         /// Removes what is removed from the offset map of its directory, too.
         ///
@@ -259,15 +258,28 @@ impl<T: FileSystem> Dentry<T> {
             unsafe { remove_entry(dir, victim) };
         }
 
-        let Ok(child) = self.lookup_noperm_positive_unlocked(name) else {
+        if self.check_can_lookup().is_err() {
+            return;
+        }
+        // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
+        // call.
+        let child =
+            unsafe { bindings::start_removing_noperm_name(self.as_ptr(), name.as_char_ptr()) };
+        let Ok(child) = from_err_ptr(child) else {
             return;
         };
+        // SAFETY: It is a dentry of this file system, and we hold a reference until the end of this
+        // function.
+        let inode = unsafe { Dentry::<T>::from_raw(child) }.inode();
 
-        if child.inode().is_some_and(agrees) {
-            // SAFETY: The dentry is referenced, positive and no root, since it was looked up, and
-            // stays so. If it was removed meanwhile nothing is done. `forget` gets what it wants.
-            unsafe { bindings::simple_recursive_removal(child.as_ptr(), Some(forget)) };
+        if inode.is_some_and(|inode| (inode.mode().is_dir() || inode.nlink() == 1) && agrees(inode))
+        {
+            // SAFETY: The dentry is referenced, positive, and in this directory, which is locked:
+            // so it is no root, and stays there. `forget` gets what it wants.
+            unsafe { bindings::locked_recursive_removal(child, Some(forget)) };
         }
+        // SAFETY: The dentry is the one that start_removing_noperm() returned.
+        unsafe { bindings::end_dirop(child) };
     }
 
     /// Notifies watchers of the file or its directory that it was modified
