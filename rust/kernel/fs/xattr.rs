@@ -212,10 +212,10 @@ impl SimpleXattrs {
         let _busy = self.busy()?;
         let list = match self.list() {
             list if !list.is_null() => list,
-            _ if !value.is_null() => self.make_list()?,
-            // Nothing is there to remove.
+            // There is nothing to replace or to remove.
             _ if flags & bindings::XATTR_REPLACE as c_int != 0 => return Err(ENODATA),
-            _ => return Ok(0),
+            _ if value.is_null() => return Ok(0),
+            _ => self.make_list()?,
         };
         // SAFETY: The list is changed by nobody else, by the type invariant; the name is valid for
         // the call, the value by the safety requirements.
