@@ -98,7 +98,13 @@ impl FileSystem for KexecFs {
         if let (DOMAIN, param::Value::String(name)) = (opt, &value) {
             let name = domain_name(fc, "domain", name)?;
 
-            fc.context()?.name = Some(name);
+            match &mut fc.context()?.name {
+                Some(before) if *before != name => {
+                    errorfc!(fc, "domain= names two domains");
+                    return Err(EINVAL);
+                }
+                given => *given = Some(name),
+            }
             return Ok(());
         }
         fc.context()?.given.set(opt, value).map_err(|why| {
@@ -135,7 +141,9 @@ impl FileSystem for KexecFs {
 
         fc.context()?.mounting = None;
         if new? {
-            domain.set_named_by_option(named);
+            if named {
+                domain.set_named_by_option();
+            }
             return Ok(());
         }
         let live = domain.options();
@@ -150,7 +158,7 @@ impl FileSystem for KexecFs {
             return Err(EBUSY);
         }
         if named {
-            domain.set_named_by_option(true);
+            domain.set_named_by_option();
         }
         // It may have been kept without a mount; here it has one again.
         if let Some(sb) = fc.sb() {

@@ -78,9 +78,9 @@ impl Domain {
             .is_some_and(|sb| sb.s_active() == 1)
     }
 
-    /// Keeps for `/proc/mounts` whether it is mounted by `domain=`.
-    pub(crate) fn set_named_by_option(&self, named: bool) {
-        self.named_by_option.store(named, Relaxed);
+    /// Notes for `/proc/mounts` that it was mounted by `domain=`, where the source may be any.
+    pub(crate) fn set_named_by_option(&self) {
+        self.named_by_option.store(true, Relaxed);
     }
 
     /// Whether `/proc/mounts` has to show `domain=`.
