@@ -14,8 +14,12 @@ use crate::{
     },
     files::text::append,
     gate,
-    prepare::Rehearsed,
+    prepare::{
+        Data,
+        Rehearsed, //
+    },
     reboot::{
+        active_super,
         loss,
         may_exclude,
         Access,
@@ -57,21 +61,11 @@ struct Part<'a> {
 /// `EBUSY` if a reboot is under way, `EINTR` if the reader gets a signal, `ENOMEM`.
 pub(crate) fn check(registry: &Registry, text: &mut KVVec<u8>) -> Result {
     let _commands = registry.commands.lock_killable()?;
-    let image = liveupdate::kexec_image();
     let domains = registry.domains()?;
+    // As in a reboot: what grows with all domains is no matter of the reader's cgroup.
+    let (image, failures) = charge_root(|| look(registry, &domains))?;
 
-    check_no_reboot()?;
     show_image(image, text)?;
-    let failures = match image {
-        Ok(KexecImage::Plain) => lost(&domains)?,
-        Ok(KexecImage::Returns) => none(&domains)?,
-        // Without an image it is the next one that matters.
-        _ => {
-            // As in a reboot: what grows with all domains is no matter of the reader's cgroup.
-            charge_root(|| rehearse(&domains))?
-        }
-    };
-
     for (domain, failure) in domains.iter().zip(&failures) {
         show_domain(domain, failure.as_ref(), text)?;
     }
@@ -81,14 +75,26 @@ pub(crate) fn check(registry: &Registry, text: &mut KVVec<u8>) -> Result {
     })
 }
 
-/// # Errors
-///
-/// `EBUSY` if a reboot is under way.
-fn check_no_reboot() -> Result {
-    if gate::machine()?.is_shut() {
-        return Err(EBUSY);
-    }
-    Ok(())
+/// What image is loaded, and why each of the domains fails.
+fn look(
+    registry: &Registry,
+    domains: &[Arc<Domain>],
+) -> Result<(Result<KexecImage>, KVVec<Option<Failure>>)> {
+    let _mayfail = MayFail::new();
+    let _rehearsal = registry.rehearsal.lock_killable()?;
+
+    gate::check_open()?;
+    let image = liveupdate::kexec_image();
+    let failures = match image {
+        Ok(KexecImage::Plain) => lost(domains)?,
+        Ok(KexecImage::Returns) => none(domains)?,
+        // Without an image it is the next one that matters.
+        _ => rehearse(domains)?,
+    };
+
+    // If a reboot has come it waits for the lock: no failure above is its doing, if it is open now.
+    gate::check_open()?;
+    Ok((image, failures))
 }
 
 /// What becomes of domains by an image that hands nothing over.
@@ -113,7 +119,6 @@ fn none(domains: &[Arc<Domain>]) -> Result<KVVec<Option<Failure>>> {
 
 /// Does what a reboot would do with the domains, and undoes it. Returns why each fails.
 fn rehearse(domains: &[Arc<Domain>]) -> Result<KVVec<Option<Failure>>> {
-    let _mayfail = MayFail::new();
     let access = Access::new(domains)?;
     let mut parts = KVVec::with_capacity(domains.len(), GFP_KERNEL)?;
     let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
@@ -136,8 +141,10 @@ fn rehearse(domains: &[Arc<Domain>]) -> Result<KVVec<Option<Failure>>> {
         part.prepare(&access, Limit::At(shares.next()))?;
     }
     // LUO begins when all are serialized.
-    parts.iter_mut().for_each(Part::freeze);
-    check_no_reboot()?;
+    for part in &mut parts {
+        gate::check_open()?;
+        part.freeze();
+    }
     let mut failures = KVVec::with_capacity(domains.len(), GFP_KERNEL)?;
 
     for part in parts {
@@ -156,11 +163,23 @@ impl Part<'_> {
         let domain = self.domain;
 
         self.result = access.claim(domain).and_then(|sb| match sb {
+            Some(sb) => domain
+                .rehearse(Data::Super(sb), Timeout::rehearsal(limit))
+                .map(Some),
             // It is just being mounted or dropped.
             None if !domain.is_kept() => Ok(None),
-            sb => domain.rehearse(sb, Timeout::rehearsal(limit)).map(Some),
+            None => {
+                // In this order: a mount makes the superblock first, and takes the tree then.
+                let tree = domain.tree();
+                let sb = active_super(domain);
+                let data = sb
+                    .as_deref()
+                    .map_or_else(|| Data::Incoming(tree), Data::Super);
+
+                domain.rehearse(data, Timeout::rehearsal(limit)).map(Some)
+            }
         });
-        check_no_reboot()?;
+        gate::check_open()?;
         match &self.result {
             Err(failure) if failure.error == EINTR => Err(EINTR),
             _ => Ok(()),
@@ -205,7 +224,7 @@ fn show_image(image: Result<KexecImage>, text: &mut KVVec<u8>) -> Result {
 fn show_domain(domain: &Domain, failure: Option<&Failure>, text: &mut KVVec<u8>) -> Result {
     match failure {
         None => append(text, fmt!("{}\tok\n", domain.name)),
-        Some(failure) if failure.error == ESTALE => Ok(()),
+        Some(_) if domain.is_discarded() => Ok(()),
         Some(failure) => {
             append(text, fmt!("{}\t", domain.name))?;
             failure.fields(text)?;

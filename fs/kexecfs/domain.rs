@@ -34,7 +34,8 @@ pub(crate) use op::{
 pub(crate) use sessions::OpGuard;
 pub(crate) use timeout::{
     Limit,
-    Timeout, //
+    Timeout,
+    RETRY_MSECS, //
 };
 
 use crate::{

@@ -59,6 +59,18 @@ pub(crate) fn enter() -> Result<Inside<'static>> {
     machine()?.enter()
 }
 
+/// Looks at the machine's gate, for a task that does not enter it.
+///
+/// # Errors
+///
+/// `EBUSY` if a reboot is under way.
+pub(crate) fn check_open() -> Result {
+    if machine()?.is_shut() {
+        return Err(EBUSY);
+    }
+    Ok(())
+}
+
 /// Calls `f` inside the machine's gate.
 pub(crate) fn inside<T>(f: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let _inside = enter().map_err(|e| Failure::new(e, "a reboot is under way"))?;

@@ -7,7 +7,10 @@ use crate::{
         report_for_all,
         succeeded, //
     },
-    gate::inside,
+    gate::{
+        self,
+        inside, //
+    },
     reboot::active_supers,
     registry::Registry,
     types::KexecFs,
@@ -69,8 +72,8 @@ impl Drop for Workers {
 ///
 /// # Errors
 ///
-/// `EBUSY` if one with `errors=refuse` could not be prepared, `EINTR` if the writer was killed,
-/// which ends the wait for other users of the files, `ENOMEM`.
+/// `EBUSY` in a reboot, or if one with `errors=refuse` could not be prepared, `EINTR` if the writer
+/// was killed, which ends the wait for other users of the files, `ENOMEM`.
 pub(crate) fn prepare(registry: &Registry) -> Result {
     let _commands = registry.commands.lock_killable()?;
     let batch = Arc::pin_init(
@@ -88,6 +91,7 @@ pub(crate) fn prepare(registry: &Registry) -> Result {
         GFP_KERNEL,
     )?;
 
+    gate::check_open()?;
     for sb in active_supers()? {
         if sb.info().state() == State::Normal {
             begin(&workers, &sb);
@@ -106,7 +110,8 @@ pub(crate) fn prepare(registry: &Registry) -> Result {
     if batch.refused.load(Relaxed) {
         return Err(EBUSY);
     }
-    Ok(())
+    // What a reboot that is under way has frozen was not prepared.
+    gate::check_open()
 }
 
 /// Lets a worker prepare a domain.
@@ -131,11 +136,12 @@ fn begin(workers: &Arc<Workers>, sb: &ActiveSuper<KexecFs>) {
 
 impl Batch {
     /// Says what has come of the event for a domain.
-    fn tell(&self, sb: &SuperBlock<KexecFs>, result: Result<(), Failure>) {
+    fn tell(&self, sb: &SuperBlock<KexecFs>, result: Result<bool, Failure>) {
         match result {
-            Ok(()) => succeeded(sb),
-            // It was discarded.
-            Err(failure) if failure.error == ESTALE => return,
+            Ok(true) => succeeded(sb),
+            // Its owner was faster, and has been told.
+            Ok(false) => return,
+            Err(_) if sb.info().is_discarded() => return,
             Err(failure) => {
                 report_for_all(sb, failure);
                 if sb.info().options().errors == Errors::Refuse {
@@ -158,6 +164,7 @@ pub(crate) fn cancel(registry: &Registry) -> Result {
     let _commands = registry.commands.lock_killable()?;
     let mut result = Ok(());
 
+    gate::check_open()?;
     for sb in active_supers()? {
         let domain = sb.info();
 

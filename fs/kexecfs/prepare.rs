@@ -29,10 +29,14 @@ use crate::{
         HeldEntry,
         Limit,
         OpGuard,
-        Timeout, //
+        Timeout,
+        RETRY_MSECS, //
     },
     gate::inside,
-    handover::Writer,
+    handover::{
+        Tree,
+        Writer, //
+    },
     space::size_of,
     types::KexecFs,
     words::{
@@ -70,9 +74,13 @@ use kernel::{
     },
 };
 
-/// How long a task that is not the writer of `prepare` waits until it tries again: to hold a file,
-/// or to begin to prepare a domain that another task prepares.
-const RETRY_MSECS: u32 = 10;
+/// Where the names and inodes of `data/` are.
+pub(crate) enum Data<'a> {
+    /// In the superblock.
+    Super(&'a SuperBlock<KexecFs>),
+    /// In the records of the previous kernel, if there are any: nobody has mounted the domain.
+    Incoming(Option<Arc<Tree>>),
+}
 
 /// The files of `data/`, by what has to be done with them.
 #[derive(Default)]
@@ -87,6 +95,8 @@ struct Files<'a> {
     carried: KVVec<(u64, Option<Name>)>,
     /// The names and inodes of `data/`.
     snapshot: Option<Snapshot<'a>>,
+    /// The same as they came in.
+    tree: Option<Arc<Tree>>,
     /// Measures the records.
     plan: Writer<'a>,
 }
@@ -215,22 +225,22 @@ impl Domain {
     }
 
     /// The event `prepare` for all domains, in a worker: until `cancelled` is true. A domain that
-    /// is not `normal`, or no longer, is left alone.
+    /// is not `normal`, or no longer, is left alone: returns whether it has been prepared.
     pub(crate) fn prepare_for_all(
         &self,
         sb: &SuperBlock<KexecFs>,
         cancelled: &Atomic<bool>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         loop {
             if self.is_discarded() || self.state() != State::Normal {
-                return Ok(());
+                return Ok(false);
             }
             match self.prepare_within(sb, Timeout::event_for_all(cancelled)) {
                 // Its owner does, or somebody reads `check`.
                 Err(e) if e.error == EBUSY && self.is_preparing() && !cancelled.load(Relaxed) => {
                     fsleep(Delta::from_millis(RETRY_MSECS.into()));
                 }
-                result => return result,
+                result => return result.map(|()| true),
             }
         }
     }
@@ -248,7 +258,7 @@ impl Domain {
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a
         // while for it, and then doesn't take place.
-        let result = self.prepare_with(Some(sb), &mut timeout);
+        let result = self.prepare_with(Data::Super(sb), &mut timeout);
 
         self.end_preparing(result.is_ok());
         drop(preparing);
@@ -291,7 +301,10 @@ impl Domain {
             self.write_times(&timeout)
                 .map_err(|failure| timeout.failure(self, failure))?;
         } else {
-            self.prepare_with(sb, &mut timeout)?;
+            // No mount comes behind the shut gate.
+            let data = sb.map_or_else(|| Data::Incoming(self.tree()), Data::Super);
+
+            self.prepare_with(data, &mut timeout)?;
         }
         self.set_frozen()
     }
@@ -317,11 +330,7 @@ impl Domain {
     /// before, unless a reboot goes on without the domain: then [`Domain::include`] has to undo it.
     ///
     /// The caller has taken care that nobody else does the same.
-    fn prepare_with(
-        &self,
-        sb: Option<&SuperBlock<KexecFs>>,
-        timeout: &mut Timeout<'_>,
-    ) -> Result<(), Failure> {
+    fn prepare_with(&self, data: Data<'_>, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
         let mut files = Files::default();
 
         self.changes.shut();
@@ -333,7 +342,7 @@ impl Domain {
                 return Err(e.into());
             }
         }
-        let result = self.prepare_fixed(sb, timeout, &mut files);
+        let result = self.prepare_fixed(data, timeout, &mut files);
         let Err(failure) = result else {
             return Ok(());
         };
@@ -356,14 +365,15 @@ impl Domain {
     #[inline(never)]
     fn prepare_fixed<'a>(
         &'a self,
-        sb: Option<&'a SuperBlock<KexecFs>>,
+        data: Data<'a>,
         timeout: &mut Timeout<'_>,
         files: &mut Files<'a>,
     ) -> Result<(), Failure> {
         let start = Instant::<Monotonic>::now();
 
-        if let Some(sb) = sb {
-            *files = Files::plan(sb, self, timeout)?;
+        match data {
+            Data::Super(sb) => *files = Files::plan(sb, self, timeout)?,
+            Data::Incoming(tree) => files.tree = tree,
         }
         files.restored = self.detach_restored()?;
         files.hold(self, timeout)?;
@@ -421,7 +431,6 @@ impl Domain {
         timeout: &Timeout<'_>,
     ) -> Result<(), Failure> {
         let entries = self.restorable()?;
-        let tree = self.tree();
 
         if !op.has_incoming() {
             return Ok(());
@@ -439,7 +448,7 @@ impl Domain {
         for (token, name) in &files.carried {
             op.carry_data(*token, name.as_ref(), timeout)?;
         }
-        for token in tree.iter().flat_map(|tree| tree.tokens()) {
+        for token in files.tree.iter().flat_map(|tree| tree.tokens()) {
             op.carry_data(token, None, timeout)?;
         }
         op.drop_empty_session();

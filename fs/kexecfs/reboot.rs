@@ -123,6 +123,8 @@ impl RebootNotifier for Reboot {
         let _mayfail = MayFail::new();
 
         gate.shut();
+        // It ends soon, and has all domains until then: no time of theirs is spent on that.
+        drop(registry.rehearsal.lock());
         // All domains are the business of the machine, not of the cgroup of the task that reboots.
         charge_root(|| {
             // After the gate was shut: see `Registry::drop_unused`.
@@ -440,6 +442,18 @@ pub(crate) fn active_supers() -> Result<KVVec<ActiveSuper<KexecFs>>> {
     });
     result?;
     Ok(supers)
+}
+
+/// The superblock of a domain, if it has one.
+pub(crate) fn active_super(domain: &Domain) -> Option<ActiveSuper<KexecFs>> {
+    let mut found = None;
+
+    KEXECFS.iterate_supers_type(&mut |sb| {
+        if found.is_none() && core::ptr::eq(&*sb.info(), domain) {
+            found = sb.get_active();
+        }
+    });
+    found
 }
 
 /// Says why a kexec is refused, in the log and in the domain.

@@ -74,6 +74,10 @@ pub(crate) struct Registry {
     /// domains is done by one at a time.
     #[pin]
     pub(crate) commands: Mutex<()>,
+    /// Held while a reboot is rehearsed. A reboot that has shut the gate takes it, so none begins,
+    /// fails and opens the gate again while it is held.
+    #[pin]
+    pub(crate) rehearsal: Mutex<()>,
     #[pin]
     domains: Mutex<RBTree<Name, DomainSlot>>,
     /// Notified when a domain has been dropped.
@@ -98,6 +102,7 @@ impl Registry {
         let registry = Arc::pin_init(
             try_pin_init!(Self {
                 commands <- new_mutex!((), "Registry::commands"),
+                rehearsal <- new_mutex!((), "Registry::rehearsal"),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
                 dropped <- new_condvar!("Registry::dropped"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),

@@ -10,6 +10,7 @@ use super::{
     Domain, //
 };
 use crate::{
+    gate,
     handover::{
         domain_len,
         Records,
@@ -99,13 +100,16 @@ impl Domain {
         while (table.pending != 0 || table.status().is_preparing()) && timeout.left() != 0 {
             use kernel::sync::CondVarTimeoutResult as Woken;
 
-            match self
-                .settled
-                .wait_interruptible_timeout(&mut table, timeout.left())
-            {
-                Woken::Woken { jiffies } => timeout.set_left(jiffies),
+            let (left, nap) = (timeout.left(), timeout.nap());
+            let rest = match self.settled.wait_interruptible_timeout(&mut table, nap) {
+                Woken::Woken { jiffies } => jiffies,
                 Woken::Signal { .. } => return Err(Failure::new(EINTR, "a signal came")),
-                Woken::Timeout => timeout.set_left(0),
+                Woken::Timeout => 0,
+            };
+
+            timeout.set_left(left.saturating_sub(nap.saturating_sub(rest)));
+            if timeout.is_rehearsal() {
+                gate::check_open()?;
             }
         }
         if table.status().is_preparing() {

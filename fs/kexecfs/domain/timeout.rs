@@ -8,10 +8,7 @@
 
 use super::Domain;
 use crate::{
-    gate::{
-        self,
-        Gate, //
-    },
+    gate,
     words::failure::Failure, //
 };
 use kernel::{
@@ -28,6 +25,10 @@ use kernel::{
         Monotonic, //
     },
 };
+
+/// How long a task that is not the writer of `prepare` waits until it tries again: to hold a file,
+/// or to begin to prepare a domain that another task prepares.
+pub(crate) const RETRY_MSECS: u32 = 10;
 
 /// How long it may take to prepare a domain.
 pub(crate) enum Limit<'a> {
@@ -124,6 +125,15 @@ impl<'a> Timeout<'a> {
         }
     }
 
+    /// How much of that a task may sleep at once: nothing wakes a rehearsal when a reboot comes.
+    pub(crate) fn nap(&self) -> Jiffies {
+        if self.is_rehearsal() {
+            self.left().min(msecs_to_jiffies(RETRY_MSECS).max(1))
+        } else {
+            self.left()
+        }
+    }
+
     /// Counts the time that was spent to wait for them.
     pub(crate) fn set_left(&mut self, jiffies: Jiffies) {
         if let Limit::ForUsers(left) = &mut self.limit {
@@ -147,7 +157,10 @@ impl<'a> Timeout<'a> {
         match self.purpose {
             Purpose::Reboot => {}
             Purpose::EventForAll(cancelled) if cancelled.load(Relaxed) => return Err(EINTR),
-            Purpose::Rehearsal if gate::machine().is_ok_and(Gate::is_shut) => return Err(EBUSY),
+            Purpose::Rehearsal => {
+                gate::check_open()?;
+                domain.check_alive()?;
+            }
             _ => {
                 domain.check_alive()?;
                 domain.check_included()?;

@@ -5,22 +5,19 @@
 //! What others see of it is what they see of a prepare that is under way: `state` does not change,
 //! and what a prepare forbids is `EBUSY`.
 
+use super::Data;
 use crate::{
     domain::{
         Domain,
         Timeout, //
     },
     gate::inside,
-    types::KexecFs,
     words::{
         failure::Failure,
         state::State, //
     }, //
 };
-use kernel::{
-    fs::SuperBlock,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// A domain that is prepared for a rehearsal, or had been prepared before. What the rehearsal has
 /// done is undone when this is dropped.
@@ -38,7 +35,7 @@ impl Domain {
     /// that wait for the end of a prepare.
     pub(crate) fn rehearse(
         &self,
-        sb: Option<&SuperBlock<KexecFs>>,
+        data: Data<'_>,
         mut timeout: Timeout<'_>,
     ) -> Result<Rehearsed<'_>, Failure> {
         if self.begin_rehearsal(&mut timeout)? == State::Prepared {
@@ -47,7 +44,7 @@ impl Domain {
                 undo: false,
             });
         }
-        match self.prepare_with(sb, &mut timeout) {
+        match self.prepare_with(data, &mut timeout) {
             Ok(()) => Ok(Rehearsed {
                 domain: self,
                 undo: true,
@@ -74,7 +71,9 @@ impl Domain {
                 // Another task came in between, which a reboot would have kept out. The wait that
                 // follows may not take any time.
                 Err(e) if e.error == EBUSY && timeout.left() != 0 => {
-                    timeout.check(self)?;
+                    timeout
+                        .check(self)
+                        .map_err(|e| timeout.failure(self, e.into()))?;
                     timeout.set_left(timeout.left() - 1);
                 }
                 Err(failure) => return Err(failure),
@@ -95,20 +94,12 @@ impl Drop for Rehearsed<'_> {
         if !self.undo {
             return;
         }
-        let mut op = self.domain.lock_op();
+        // A reboot that has come meanwhile waits for that.
+        let undone = self.domain.lock_op().unpreserve_all();
 
-        if self.domain.is_excluded() {
-            // A reboot goes on without the domain. If it fails, that undoes it.
-            op.leave_unfinished(KVVec::new());
-            drop(op);
-        } else {
-            let undone = op.unpreserve_all();
-
-            drop(op);
-            // Without the lock: they may be the last references.
-            drop(undone);
-            self.domain.changes.open();
-        }
+        // Without the lock: they may be the last references.
+        drop(undone);
+        self.domain.changes.open();
         self.domain.end_preparing(false);
     }
 }

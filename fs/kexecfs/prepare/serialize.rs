@@ -53,8 +53,7 @@ impl Domain {
     ) -> Result<Records, Failure> {
         let failure = |e| Failure::new(e, "it could not be serialized");
         let check = || timeout.check(self);
-        // Nobody mounted it: as it came.
-        let tree = self.tree();
+        let tree = &files.tree;
         let plan = &mut files.plan;
 
         check()
@@ -65,7 +64,7 @@ impl Domain {
             .map_err(failure)?;
         Records::new(plan.len(), |writer| {
             op.write_files(writer)?;
-            if let Some(tree) = &tree {
+            if let Some(tree) = tree {
                 tree.write(writer)?;
             } else if let Some(snapshot) = &files.snapshot {
                 snapshot.for_each(|visit| {
