@@ -31,7 +31,6 @@ use kernel::{
     memcontrol::NoWait,
     new_condvar, new_mutex,
     prelude::*,
-    ratelimit::Ratelimit,
     rbtree::{
         RBTree,
         RBTreeNode, //
@@ -89,9 +88,6 @@ pub(crate) struct Registry {
     /// The LUO sessions of domains that the previous kernel excluded, to be finished.
     #[pin]
     excluded: Mutex<KVVec<Name>>,
-    /// For messages on domains that are dropped.
-    #[pin]
-    drops: Ratelimit,
 }
 
 impl Registry {
@@ -107,7 +103,6 @@ impl Registry {
                 dropped <- new_condvar!("Registry::dropped"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
                 excluded <- new_mutex!(KVVec::new(), "Registry::excluded"),
-                drops <- Ratelimit::new(),
             }? Error),
             GFP_KERNEL,
         )?;
@@ -350,11 +345,12 @@ impl Registry {
         }
     }
 
-    /// Says in the log that a domain goes with its last mount, if it holds something.
+    /// Says in the log that a domain goes with its last mount, if it holds something: as often as
+    /// that happens, since each time root has mounted it.
     fn log_dropped(&self, domain: &Domain) {
         let holdings = domain.holdings();
 
-        if !holdings.is_empty() && self.drops.ratelimit(c"kexecfs") {
+        if !holdings.is_empty() {
             pr_notice!(
                 "{}: dropped, as it is normal and no longer mounted ({holdings}): to keep it, \
                  prepare it or mount it with persist\n",
