@@ -127,6 +127,8 @@ pub(crate) struct Domain {
     /// Keeps the superblock while the domain has to live on without a mount.
     #[pin]
     kept: Mutex<Option<ActiveSuper<KexecFs>>>,
+    /// Whether it is kept until the domain is used, whatever its state. Changed under `kept`.
+    until_used: Atomic<bool>,
     /// Notified when `pending` falls, or when the domain has been prepared.
     #[pin]
     settled: CondVar,
@@ -214,6 +216,7 @@ impl Domain {
                 walks: Atomic::new(0),
                 inodes: Atomic::new(0),
                 kept <- new_mutex!(None, "Domain::kept"),
+                until_used: Atomic::new(false),
                 settled <- new_condvar!("Domain::settled"),
                 changed,
                 named_by_option: Atomic::new(false),

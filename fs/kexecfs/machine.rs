@@ -153,8 +153,8 @@ impl Batch {
     }
 }
 
-/// Cancels every domain that is prepared. One that isn't mounted is not dropped by that, see
-/// `Domain::keep_unmounted`.
+/// Cancels every domain that is prepared. None is dropped by that, see
+/// [`Domain::keep_until_used`](crate::domain::Domain::keep_until_used).
 ///
 /// # Errors
 ///
@@ -173,7 +173,7 @@ pub(crate) fn cancel(registry: &Registry) -> Result {
         }
         let cancelled = inside(|| {
             domain.cancel()?;
-            domain.keep_unmounted(&sb);
+            domain.keep_until_used();
             Ok(())
         });
 

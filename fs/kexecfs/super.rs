@@ -160,10 +160,6 @@ impl FileSystem for KexecFs {
         if named {
             domain.set_named_by_option();
         }
-        // It may have been kept without a mount; here it has one again.
-        if let Some(sb) = fc.sb() {
-            domain.keep(sb);
-        }
         notify_control();
         Ok(())
     }

@@ -103,7 +103,10 @@ impl FileOperations for RegularFile {
             content: content.clone(),
         };
 
-        Ok(KBox::new(open, GFP_KERNEL_ACCOUNT)?)
+        let open = KBox::new(open, GFP_KERNEL_ACCOUNT)?;
+
+        inode.sb().info().used(inode.sb());
+        Ok(open)
     }
 
     fn can_odirect(open: &OpenRegular) -> bool {

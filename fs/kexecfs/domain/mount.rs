@@ -30,19 +30,30 @@ impl Domain {
         self.keep_by(|| sb.get_active());
     }
 
-    /// The same after the event `cancel` for all domains, but a superblock that isn't mounted is
-    /// kept on, until it has been mounted again: the event drops nothing.
+    /// Keeps a superblock that is kept, whatever the state and the options say, until the domain
+    /// [is used](Self::used): the event `cancel` for all domains drops nothing.
     ///
-    /// Inside the machine's gate, and under `Registry::commands`: neither a reboot nor another
-    /// command for all domains has references of its own then.
-    pub(crate) fn keep_unmounted(&self, sb: &ActiveSuper<KexecFs>) {
-        // That of the caller, and the domain's.
-        let own = 1 + i32::from(self.kept.lock().is_some());
+    /// That it is mounted is no sign of use: a mount may fail after it got the superblock, or
+    /// never be attached.
+    pub(crate) fn keep_until_used(&self) {
+        let kept = self.kept.lock();
 
-        // If it is dropped, the caller has one still.
-        if sb.s_active() > own {
-            self.keep(sb);
+        if kept.is_some() {
+            self.until_used.store(true, Relaxed);
         }
+    }
+
+    /// To be called when a file is opened, and when an event has been written: a mount has the
+    /// superblock then, and the task has a use for the domain.
+    pub(crate) fn used(&self, sb: &SuperBlock<KexecFs>) {
+        if !self.until_used.load(Relaxed) {
+            return;
+        }
+        let kept = self.kept.lock();
+
+        self.until_used.store(false, Relaxed);
+        drop(kept);
+        self.keep(sb);
     }
 
     /// The same for a superblock that is new.
@@ -55,7 +66,7 @@ impl Domain {
         let stays = {
             let table = self.table.lock();
 
-            table.status().is_kept() || table.options.persist
+            table.status().is_kept() || table.options.persist || self.until_used.load(Relaxed)
         };
         let ended = if !stays || self.is_discarded() {
             kept.take()

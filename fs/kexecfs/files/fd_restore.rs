@@ -201,14 +201,18 @@ impl FileOperations for FdRestore {
             return Err(EINVAL);
         };
 
-        KBox::pin_init(
+        let domain = inode.sb().info();
+        let open = KBox::pin_init(
             pin_init!(OpenEntry {
-                domain: inode.sb().info().into(),
+                domain: domain.into(),
                 entry: entry.clone(),
                 given <- new_mutex!(None, "OpenEntry::given"),
             }),
             GFP_KERNEL_ACCOUNT,
-        )
+        )?;
+
+        domain.used(inode.sb());
+        Ok(open)
     }
 
     fn read(

@@ -78,7 +78,11 @@ impl FileOperations for FdPreserve {
     type Data = Pin<KBox<OpenText<Arc<Domain>>>>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        OpenText::new(inode.sb().info().into(), 0)
+        let domain = inode.sb().info();
+        let open = OpenText::new(domain.into(), 0)?;
+
+        domain.used(inode.sb());
+        Ok(open)
     }
 
     fn read(
@@ -199,7 +203,10 @@ impl FileOperations for FdUnpreserve {
     type Data = Arc<Domain>;
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
-        Ok(inode.sb().info().into())
+        let domain = inode.sb().info();
+
+        domain.used(inode.sb());
+        Ok(domain.into())
     }
 
     fn write(

@@ -66,8 +66,10 @@ impl FileOperations for StateFile {
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
         let domain = inode.sb().info();
+        let open = OpenText::new(domain.into(), domain.state_changes())?;
 
-        OpenText::new(domain.into(), domain.state_changes())
+        domain.used(inode.sb());
+        Ok(open)
     }
 
     fn read(
@@ -110,6 +112,7 @@ impl FileOperations for StateFile {
         let released = result.map_err(|failure| report(sb, failure))?;
 
         // Outside the gate, as all that follows.
+        domain.used(sb);
         domain.keep(sb);
         if let (Ok(fd_restore), Some(released)) = (fd_restore(sb), released) {
             for name in released.names() {
@@ -138,8 +141,10 @@ impl FileOperations for ErrorFile {
 
     fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
         let domain = inode.sb().info();
+        let open = OpenText::new(domain.into(), domain.error_changes())?;
 
-        OpenText::new(domain.into(), domain.error_changes())
+        domain.used(inode.sb());
+        Ok(open)
     }
 
     fn read(
