@@ -408,12 +408,28 @@ impl<'a, T: FileSystem> Creating<'a, T> {
     ///
     /// `EXDEV` if the inode is of another superblock, `ENOMEM`, `ENOSPC` if the directory is full.
     pub fn make_persistent(self, inode: NewInode<'_, T>) -> Result<DentryRef<'a, T>> {
+        self.add(inode)?;
+        Ok(self.dget())
+    }
+
+    /// Does the same for a caller that has no use for the dentry.
+    ///
+    /// # Errors
+    ///
+    /// As [`make_persistent`](Self::make_persistent).
+    pub fn instantiate(self, inode: NewInode<'_, T>) -> Result {
+        self.add(inode)
+    }
+
+    /// Called once, as it is by functions that take the name.
+    fn add(&self, inode: NewInode<'_, T>) -> Result {
         if !inode.is_of(self.dentry.sb()) {
             return Err(EXDEV);
         }
         self.grow(&inode)?;
-        // SAFETY: The reference is handed over, to an inode of this superblock.
-        Ok(unsafe { self.finish(inode.into_raw()) })
+        // SAFETY: The reference is handed over, to an inode of this superblock. It is called once.
+        unsafe { self.finish(inode.into_raw()) };
+        Ok(())
     }
 
     /// Gives the name the inode of another one, which has a link more then. No time changes but
@@ -444,8 +460,10 @@ impl<'a, T: FileSystem> Creating<'a, T> {
         // SAFETY: The inode is valid, and held by the other dentry.
         unsafe { bindings::ihold(inode.as_ptr()) };
         drop(guard);
-        // SAFETY: The reference has just been taken, to an inode of this superblock.
-        Ok(unsafe { self.finish(inode.as_ptr()) })
+        // SAFETY: The reference has just been taken, to an inode of this superblock. It is called
+        // once, as this function takes the name.
+        unsafe { self.finish(inode.as_ptr()) };
+        Ok(self.dget())
     }
 
     /// Adds the name to the offset map of its directory, if that has one.
@@ -459,19 +477,24 @@ impl<'a, T: FileSystem> Creating<'a, T> {
 
     /// # Safety
     ///
-    /// A reference to `inode` must be handed over, and it be of the same superblock.
-    unsafe fn finish(self, inode: *mut bindings::inode) -> DentryRef<'a, T> {
+    /// A reference to `inode` must be handed over, it be of the same superblock, and this not have
+    /// been called for the name.
+    unsafe fn finish(&self, inode: *mut bindings::inode) {
         let dentry = self.dentry.as_ptr();
 
-        // SAFETY: By the type invariants the dentry is negative and its directory locked; the
-        // caller hands the reference to the inode over.
+        // SAFETY: By the type invariants the dentry is negative, as nothing was added to it, and
+        // its directory locked; the caller hands the reference to the inode over.
         unsafe { bindings::d_make_persistent(dentry, inode) };
         // SAFETY: By the type invariants the parent is valid.
         let dir = unsafe { bindings::d_inode(self.parent.as_ptr()) };
         // SAFETY: The directory is positive and locked, which makes the name stable.
         unsafe { bindings::fsnotify_create(dir, dentry) };
+    }
+
+    /// Takes a further reference to the dentry.
+    fn dget(&self) -> DentryRef<'a, T> {
         // SAFETY: The dentry is valid.
-        unsafe { bindings::dget(dentry) };
+        unsafe { bindings::dget(self.dentry.as_ptr()) };
         // INVARIANT: The reference has just been taken.
         DentryRef(self.dentry)
     }
