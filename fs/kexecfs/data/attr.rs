@@ -61,8 +61,8 @@ pub(super) fn init(new: &mut NewInode<'_, KexecFs>, dir: Option<&Inode<KexecFs>>
 }
 
 /// Gives an inode that was handed over its attributes.
-pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, incoming: &IncomingInode) -> Result {
-    set(new, incoming.btime, incoming.fa_flags)
+pub(super) fn restore(new: &mut NewInode<'_, KexecFs>, incoming: IncomingInode<'_>) -> Result {
+    set(new, incoming.btime(), incoming.fa_flags())
 }
 
 fn set(new: &mut NewInode<'_, KexecFs>, btime: Timespec, flags: u32) -> Result {

@@ -40,6 +40,7 @@ use kernel::{
         },
         barrier::smp_mb,
         Arc,
+        ArcBorrow,
         Mutex,
         SetOnce, //
     }, //
@@ -118,14 +119,14 @@ pub(crate) struct Content {
 
 impl Content {
     /// No contents.
-    pub(crate) fn empty(domain: Arc<Domain>) -> Result<Arc<Self>> {
+    pub(crate) fn empty(domain: ArcBorrow<'_, Domain>) -> Result<Arc<Self>> {
         Self::with(domain, Bytes::Packed(KVVec::new()), 0)
     }
 
     /// Contents that the previous kernel packed into the record of an inode.
     ///
     /// They are copied, so that the stream of all records need not be kept for one of them.
-    pub(crate) fn packed(domain: Arc<Domain>, contents: &[u8]) -> Result<Arc<Self>> {
+    pub(crate) fn packed(domain: ArcBorrow<'_, Domain>, contents: &[u8]) -> Result<Arc<Self>> {
         let mut bytes = KVVec::with_capacity(contents.len(), GFP_KERNEL_ACCOUNT)?;
 
         bytes.extend_from_slice(contents, GFP_KERNEL_ACCOUNT)?;
@@ -133,25 +134,29 @@ impl Content {
     }
 
     /// Contents that wait in the incoming session.
-    pub(crate) fn incoming(domain: Arc<Domain>, token: u64, size: u64) -> Result<Arc<Self>> {
+    pub(crate) fn incoming(
+        domain: ArcBorrow<'_, Domain>,
+        token: u64,
+        size: u64,
+    ) -> Result<Arc<Self>> {
         domain.reserve_give_up()?;
         let unretrieved = Unretrieved {
-            domain: domain.clone(),
+            domain: domain.into(),
             token: Some(token),
         };
 
         Self::with(domain, Bytes::Incoming(unretrieved), size)
     }
 
-    fn with(domain: Arc<Domain>, bytes: Bytes, size: u64) -> Result<Arc<Self>> {
+    fn with(domain: ArcBorrow<'_, Domain>, bytes: Bytes, size: u64) -> Result<Arc<Self>> {
         let state = ContentState {
             bytes,
             packing: Packing::Open,
             prepare: 0,
         };
         let content = pin_init!(Self {
-            counted: Counted::charge_force(domain.clone(), bytes_of(size, 0)),
-            domain,
+            counted: Counted::charge_force(domain.into(), bytes_of(size, 0)),
+            domain: domain.into(),
             inner: SetOnce::new(),
             state <- new_mutex!(state, "Content::state"),
             token: Atomic::new(0),

@@ -78,8 +78,8 @@ impl InodeOperations for Directory {
     fn create(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.enter_changes()?;
-        let kind = DataKind::File(Content::empty(domain.into())?);
-        let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
+        let kind = DataKind::File(Content::empty(domain)?);
+        let mut inode = entry.new_inode(DataInode::node(domain, kind)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         charge_acls(&inode)?;
@@ -90,7 +90,7 @@ impl InodeOperations for Directory {
     fn mkdir(entry: NewEntry<'_, KexecFs>) -> Result {
         let domain = entry.dir().sb().info();
         let _inside = domain.enter_changes()?;
-        let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::directory()?)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain, DataKind::directory()?)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         charge_acls(&inode)?;
@@ -104,7 +104,7 @@ impl InodeOperations for Directory {
         }
         let domain = entry.dir().sb().info();
         let _inside = domain.enter_changes()?;
-        let mut inode = entry.new_inode(DataInode::node(domain.into(), DataKind::Other)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain, DataKind::Other)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         charge_acls(&inode)?;
@@ -118,7 +118,7 @@ impl InodeOperations for Directory {
         let kind = DataKind::Link {
             _counted: Counted::charge(domain.into(), bytes_of_link(target.to_bytes()))?,
         };
-        let mut inode = entry.new_inode(DataInode::node(domain.into(), kind)?)?;
+        let mut inode = entry.new_inode(DataInode::node(domain, kind)?)?;
 
         attr::init(&mut inode, Some(entry.dir()))?;
         set_symlink(&mut inode, target)?;
@@ -180,8 +180,8 @@ impl InodeOperations for Directory {
     fn tmpfile(tmpfile: TmpFile<'_, KexecFs>) -> Result {
         let domain = tmpfile.dir().sb().info();
         let inside = domain.enter_changes()?;
-        let kind = DataKind::File(Content::empty(domain.into())?);
-        let mut inode = tmpfile.new_inode(DataInode::node(domain.into(), kind)?)?;
+        let kind = DataKind::File(Content::empty(domain)?);
+        let mut inode = tmpfile.new_inode(DataInode::node(domain, kind)?)?;
 
         attr::init(&mut inode, Some(tmpfile.dir()))?;
         charge_acls(&inode)?;

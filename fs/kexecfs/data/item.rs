@@ -31,6 +31,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        ArcBorrow,
         SetOnce, //
     },
 };
@@ -117,32 +118,32 @@ impl DataInode {
     /// # Errors
     ///
     /// `ENOSPC` if the domain has as many as it may have, `ENOMEM`.
-    pub(super) fn node(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
+    pub(super) fn node(domain: ArcBorrow<'_, Domain>, kind: DataKind) -> Result<KBox<Node>> {
         domain.space.charge_inode()?;
-        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.uncharge_inode())
+        Self::counted(domain, kind).inspect_err(|_| domain.space.uncharge_inode())
     }
 
     /// One that the previous kernel handed over, whatever the limit is.
-    pub(super) fn incoming(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
+    pub(super) fn incoming(domain: ArcBorrow<'_, Domain>, kind: DataKind) -> Result<KBox<Node>> {
         domain.space.charge_inode_force();
-        Self::counted(domain.clone(), kind).inspect_err(|_| domain.space.uncharge_inode())
+        Self::counted(domain, kind).inspect_err(|_| domain.space.uncharge_inode())
     }
 
-    fn counted(domain: Arc<Domain>, kind: DataKind) -> Result<KBox<Node>> {
+    fn counted(domain: ArcBorrow<'_, Domain>, kind: DataKind) -> Result<KBox<Node>> {
         let node = KBox::<Node>::new_uninit(GFP_KERNEL_ACCOUNT)?;
         let item = Self {
             xattrs: SimpleXattrs::new(domain.xattrs.clone()),
             xattr_space: Atomic::new(0),
             acl_space: Atomic::new(0),
             links: Atomic::new(0),
-            domain,
+            domain: domain.into(),
             kind,
             attr: DataAttr::new(),
             walk: Atomic::new(0),
             number: Atomic::new(0),
         };
 
-        item.domain.inodes.add(1, Relaxed);
+        domain.inodes.add(1, Relaxed);
         Ok(KBox::write(node, Node::Data(item)))
     }
 

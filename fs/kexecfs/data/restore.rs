@@ -21,8 +21,8 @@ use crate::{
             set_symlink, //
         }, //
     },
-    domain::Domain,
     handover::{
+        IncomingInode,
         IncomingKind,
         Tree, //
     },
@@ -62,7 +62,7 @@ pub(crate) fn make_data(
 }
 
 fn make_empty(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, options: &Options) -> Result {
-    let data = DataInode::node(sb.info().into(), DataKind::directory()?)?;
+    let data = DataInode::node(sb.info(), DataKind::directory()?)?;
     let mut inode = NewInode::new(sb, Mode::dir(options.mode), data)?;
 
     attr::init(&mut inode, None)?;
@@ -73,9 +73,10 @@ fn make_empty(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, options: &Option
 }
 
 fn restore_tree(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, tree: &Arc<Tree>) -> Result {
+    let top = tree.inode(0).ok_or(EIO)?;
     let data = root
         .start_creating(DATA)?
-        .make_persistent(restore_inode(sb, tree, 0)?)?;
+        .make_persistent(restore_inode(sb, tree, top)?)?;
     let mut dentries = Dentries::with_capacity(tree.inodes())?;
 
     dentries.set(0, sb.dget(&data)?)?;
@@ -96,7 +97,14 @@ fn restore_tree(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, tree: &Arc<Tre
                 item(first.inode().ok_or(EIO)?)?.charge_link_force();
                 continue;
             }
-            let dentry = creating.make_persistent(restore_inode(sb, tree, name.inode)?)?;
+            let incoming = tree.inode(name.inode).ok_or(EIO)?;
+            let inode = restore_inode(sb, tree, incoming)?;
+
+            if !incoming.has_more_records() {
+                creating.instantiate(inode)?;
+                continue;
+            }
+            let dentry = creating.make_persistent(inode)?;
 
             sb.dget(&dentry)?
         };
@@ -123,7 +131,7 @@ fn restore_xattrs(dentries: &Dentries<'_>, tree: &Tree) -> Result {
 /// those of the inode.
 fn restore_times(dentries: &Dentries<'_>, tree: &Tree) -> Result {
     for (number, incoming) in tree.changed_by_names() {
-        dentries.inode(number)?.lock().set_times(incoming.times);
+        dentries.inode(number)?.lock().set_times(incoming.times());
     }
     Ok(())
 }
@@ -138,7 +146,7 @@ fn to_c_str<'a>(name: &[u8], buf: &'a mut [u8; NAME_MAX + 1]) -> Result<&'a CStr
     CStr::from_bytes_with_nul(buf).map_err(|_| EIO)
 }
 
-/// The first dentry of each inode, by its number in the records.
+/// The first dentry of each inode that has more records, by its number in them.
 struct Dentries<'a>(KVVec<Option<DentryRef<'a, KexecFs>>>);
 
 impl<'a> Dentries<'a> {
@@ -171,38 +179,39 @@ impl<'a> Dentries<'a> {
 fn restore_inode<'a>(
     sb: &'a SuperBlock<KexecFs>,
     tree: &Arc<Tree>,
-    number: u32,
+    incoming: IncomingInode<'_>,
 ) -> Result<NewInode<'a, KexecFs>> {
-    let domain: Arc<Domain> = sb.info().into();
-    let recorded = tree.inode(number).ok_or(EIO)?;
-    let kind = match recorded.kind {
+    let domain = sb.info();
+    let kind = match incoming.kind() {
         IncomingKind::Directory => DataKind::directory()?,
         IncomingKind::Packed(contents) => {
-            DataKind::File(Content::packed(domain.clone(), tree.contents(contents)?)?)
+            DataKind::File(Content::packed(domain, tree.contents(contents)?)?)
         }
         IncomingKind::Token(token) => {
-            DataKind::File(Content::incoming(domain.clone(), token, recorded.size)?)
+            DataKind::File(Content::incoming(domain, token, incoming.size())?)
         }
         IncomingKind::Link(target) => DataKind::Link {
-            _counted: Counted::charge_force(domain.clone(), bytes_of_link(tree.contents(target)?)),
+            _counted: Counted::charge_force(domain.into(), bytes_of_link(tree.contents(target)?)),
         },
         IncomingKind::Special => DataKind::Other,
     };
     let mut inode = NewInode::restore(
         sb,
-        recorded.mode,
+        incoming.mode(),
         DataInode::incoming(domain, kind)?,
-        (recorded.ino, recorded.generation),
-        recorded.times,
+        incoming.handle(),
+        incoming.times(),
     )?;
 
-    attr::restore(&mut inode, &recorded)?;
-    inode.set_owner(recorded.uid, recorded.gid);
-    match recorded.kind {
+    let (uid, gid) = incoming.owner().ok_or(EIO)?;
+
+    attr::restore(&mut inode, incoming)?;
+    inode.set_owner(uid, gid);
+    match incoming.kind() {
         IncomingKind::Directory => set_directory(&mut inode)?,
         IncomingKind::Packed(_) | IncomingKind::Token(_) => {
-            inode.set_size(recorded.size.try_into()?);
-            inode.set_bytes(bytes_of(recorded.size, 0).try_into()?);
+            inode.set_size(incoming.size().try_into()?);
+            inode.set_bytes(bytes_of(incoming.size(), 0).try_into()?);
             set_regular(&mut inode)?;
         }
         IncomingKind::Link(target) => {
@@ -215,7 +224,7 @@ fn restore_inode<'a>(
                 CStr::from_bytes_with_nul(&buf).map_err(|_| EIO)?,
             )?;
         }
-        IncomingKind::Special => set_special(&mut inode, recorded.rdev)?,
+        IncomingKind::Special => set_special(&mut inode, incoming.rdev())?,
     }
     Ok(inode)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A record as it lies in a stream.
+//! A record as it lies in a stream, and parts of it.
 
 use kernel::{
     alloc::AllocError,
@@ -57,5 +57,18 @@ impl<'a> Frame<'a> {
             at,
             end: at + len + padding.len(),
         })
+    }
+}
+
+/// Bytes of the stream.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(super) at: usize,
+    pub(super) len: u32,
+}
+
+impl Span {
+    pub(super) fn of<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
+        stream.get(self.at..)?.get(..self.len as usize)
     }
 }

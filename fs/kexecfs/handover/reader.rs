@@ -123,6 +123,7 @@ impl<'a> Reader<'a> {
 
     /// Reads up to the end of the stream.
     fn all_records(&mut self) -> Checked<()> {
+        self.index.reserve(self.expected())?;
         loop {
             let frame = Frame::read(self.stream, self.at)?;
 
@@ -135,6 +136,19 @@ impl<'a> Reader<'a> {
             self.at = frame.end;
             self.records += 1;
         }
+    }
+
+    /// How many records the end says that there are, if the stream has room for them.
+    fn expected(&self) -> usize {
+        let end = size_of::<abi::EndRecord>();
+        let count = self
+            .stream
+            .len()
+            .checked_sub(end)
+            .and_then(|at| abi::EndRecord::ref_from_bytes(self.stream.get(at..)?).ok())
+            .map_or(0, |end| end.count as usize);
+
+        count.min(self.stream.len() / size_of::<abi::InodeRecord>())
     }
 
     /// Reads a record that isn't the last one.

@@ -11,6 +11,7 @@ use super::{
         no_memory,
         Checked,
         Frame,
+        Span,
         RESERVED, //
     },
     twins::has_twins,
@@ -62,19 +63,6 @@ pub(crate) const FA_FLAGS: u32 = fl::IMMUTABLE | fl::APPEND | fl::NODUMP | fl::N
 /// The beginnings of the names of extended attributes that are handed over, but for ACLs.
 const XATTR_PREFIXES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
-/// Bytes of the stream.
-#[derive(Clone, Copy)]
-pub(crate) struct Span {
-    at: usize,
-    len: u32,
-}
-
-impl Span {
-    fn of<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
-        stream.get(self.at..)?.get(..self.len as usize)
-    }
-}
-
 /// The kind of an inode.
 #[derive(Clone, Copy)]
 pub(crate) enum IncomingKind {
@@ -91,12 +79,7 @@ pub(crate) enum IncomingKind {
 
 impl IncomingKind {
     /// Checks that `rest`, which lies at `at`, may follow such a record.
-    fn of(
-        record: &abi::InodeRecord,
-        mode: Mode,
-        rest: &[u8],
-        at: usize,
-    ) -> Checked<IncomingKind> {
+    fn of(record: &abi::InodeRecord, mode: Mode, rest: &[u8], at: usize) -> Checked<IncomingKind> {
         let wrong = ("an inode has another size than its contents", EIO);
         let span = Span {
             at,
@@ -136,45 +119,68 @@ impl IncomingKind {
     }
 }
 
-/// An inode.
-pub(crate) struct IncomingInode {
-    pub(crate) kind: IncomingKind,
-    pub(crate) mode: Mode,
-    pub(crate) uid: Kuid,
-    pub(crate) gid: Kgid,
-    /// In bytes, of a regular file.
-    pub(crate) size: u64,
-    pub(crate) rdev: DevT,
-    pub(crate) times: Times,
-    pub(crate) btime: Timespec,
-    pub(crate) ino: u64,
-    pub(crate) generation: u32,
-    /// Those of `FS_IOC_GETFLAGS`, of which there are [`FA_FLAGS`].
-    pub(crate) fa_flags: u32,
+/// An inode, by its record, which has been checked.
+#[derive(Clone, Copy)]
+pub(crate) struct IncomingInode<'a> {
+    entry: &'a InodeEntry,
+    record: &'a abi::InodeRecord,
 }
 
-impl IncomingInode {
-    /// The fields of a record that has been checked.
-    fn decode(record: &abi::InodeRecord, entry: &InodeEntry) -> Option<Self> {
-        let time = |sec, nsec| Timespec { sec, nsec };
+impl IncomingInode<'_> {
+    pub(crate) fn kind(&self) -> IncomingKind {
+        self.entry.kind
+    }
 
-        Some(Self {
-            kind: entry.kind,
-            mode: entry.mode,
-            uid: Kuid::from_val(record.uid)?,
-            gid: Kgid::from_val(record.gid)?,
-            size: entry.size,
-            rdev: DevT::decode(record.rdev),
-            times: Times {
-                atime: time(record.atime_sec, record.atime_nsec),
-                mtime: time(record.mtime_sec, record.mtime_nsec),
-                ctime: time(record.ctime_sec, record.ctime_nsec),
-            },
-            btime: time(record.btime_sec, record.btime_nsec),
-            ino: entry.ino,
-            generation: record.generation,
-            fa_flags: record.fa_flags,
-        })
+    pub(crate) fn mode(&self) -> Mode {
+        self.entry.mode
+    }
+
+    pub(crate) fn owner(&self) -> Option<(Kuid, Kgid)> {
+        Some((
+            Kuid::from_val(self.record.uid)?,
+            Kgid::from_val(self.record.gid)?,
+        ))
+    }
+
+    /// In bytes, of a regular file.
+    pub(crate) fn size(&self) -> u64 {
+        self.record.size
+    }
+
+    pub(crate) fn rdev(&self) -> DevT {
+        DevT::decode(self.record.rdev)
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        let (record, time) = (self.record, |sec, nsec| Timespec { sec, nsec });
+
+        Times {
+            atime: time(record.atime_sec, record.atime_nsec),
+            mtime: time(record.mtime_sec, record.mtime_nsec),
+            ctime: time(record.ctime_sec, record.ctime_nsec),
+        }
+    }
+
+    pub(crate) fn btime(&self) -> Timespec {
+        Timespec {
+            sec: self.record.btime_sec,
+            nsec: self.record.btime_nsec,
+        }
+    }
+
+    /// Number and generation.
+    pub(crate) fn handle(&self) -> (u64, u32) {
+        (self.record.ino, self.record.generation)
+    }
+
+    /// Those of `FS_IOC_GETFLAGS`, of which there are [`FA_FLAGS`].
+    pub(crate) fn fa_flags(&self) -> u32 {
+        self.record.fa_flags
+    }
+
+    /// Whether there are further names, names in it, or xattrs.
+    pub(crate) fn has_more_records(&self) -> bool {
+        self.entry.mode.is_dir() || self.entry.links > 1 || self.entry.has_xattrs
     }
 }
 
@@ -185,6 +191,7 @@ struct InodeEntry {
     ino: u64,
     kind: IncomingKind,
     mode: Mode,
+    has_xattrs: bool,
     /// How many names it has.
     links: u32,
 }
@@ -227,6 +234,7 @@ impl InodeEntry {
             ino: record.ino,
             kind,
             mode,
+            has_xattrs: false,
             links: 0,
         })
     }
@@ -282,6 +290,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    /// Makes room for a tree of which there are about so many records.
+    pub(super) fn reserve(&mut self, records: usize) -> Checked<()> {
+        // Mostly a file has a record and a name.
+        let half = records / 2 + 1;
+
+        self.inodes.reserve(half, GFP_KERNEL).map_err(no_memory)?;
+        self.names.reserve(half, GFP_KERNEL).map_err(no_memory)
+    }
+
     /// Whether there is no tree.
     pub(crate) fn is_empty(&self) -> bool {
         self.inodes.is_empty()
@@ -384,8 +401,10 @@ impl Index {
         }
         let inode = self
             .inodes
-            .get(record.inode as usize)
+            .get_mut(record.inode as usize)
             .ok_or(("an xattr is of no inode", EIO))?;
+
+        inode.has_xattrs = true;
 
         if let Some(which) = acl {
             check_acl(inode.mode, which, value)?;
@@ -510,24 +529,24 @@ impl Tree {
     }
 
     /// The inode with the given number.
-    pub(crate) fn inode(&self, number: u32) -> Option<IncomingInode> {
-        self.decode(self.index.inodes.get(number as usize)?)
+    pub(crate) fn inode(&self, number: u32) -> Option<IncomingInode<'_>> {
+        self.incoming(self.index.inodes.get(number as usize)?)
     }
 
-    fn decode(&self, entry: &InodeEntry) -> Option<IncomingInode> {
+    fn incoming<'a>(&'a self, entry: &'a InodeEntry) -> Option<IncomingInode<'a>> {
         let rest = self.stream().get(entry.at..)?;
         let (record, _) = abi::InodeRecord::ref_from_prefix(rest).ok()?;
 
-        IncomingInode::decode(record, entry)
+        Some(IncomingInode { entry, record })
     }
 
     /// The inodes whose times change with their names, and their numbers: directories, and those
     /// that have several.
-    pub(crate) fn changed_by_names(&self) -> impl Iterator<Item = (u32, IncomingInode)> + '_ {
+    pub(crate) fn changed_by_names(&self) -> impl Iterator<Item = (u32, IncomingInode<'_>)> {
         (0..)
             .zip(&self.index.inodes)
             .filter(|(_, entry)| entry.mode.is_dir() || entry.links > 1)
-            .filter_map(|(number, entry)| Some((number, self.decode(entry)?)))
+            .filter_map(|(number, entry)| Some((number, self.incoming(entry)?)))
     }
 
     /// Contents, or the target of a symbolic link.
