@@ -49,6 +49,16 @@ pub(super) enum Slot {
 }
 
 impl Slot {
+    /// Why no other file can have the name.
+    pub(super) fn occupies(&self) -> &'static str {
+        match self {
+            Slot::Pending => "the name is taken: its file is still being preserved",
+            Slot::Done(_) => {
+                "the name is taken: its file is in fd_restore, and fd_unpreserve releases it"
+            }
+        }
+    }
+
     /// How many bytes it counts for the domain's limit.
     pub(super) fn bytes(&self) -> u64 {
         match self {

@@ -123,11 +123,8 @@ impl Domain {
 
         self.check_alive()?;
         table.check_state(State::Normal)?;
-        if table.preserved.get(name).is_some() {
-            return Err(Failure::new(
-                EEXIST,
-                "the name is taken: its file is in fd_restore, and fd_unpreserve releases it",
-            ));
+        if let Some(slot) = table.preserved.get(name) {
+            return Err(Failure::new(EEXIST, slot.occupies()));
         }
         if table.slots >= table.options.max_fds {
             return Err(Failure::new(EDQUOT, "max_fds= files are preserved"));

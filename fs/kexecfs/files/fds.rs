@@ -175,7 +175,8 @@ fn preserve(
     let (creating, entry, inode) = preserved.inspect_err(|_| domain.unreserve(name))?;
 
     drop(creating.make_persistent(inode)?);
-    // Another task may have unpreserved it before there was a name to remove.
+    // Another task may have unpreserved it before there was a name to remove. That task has marked
+    // it before it locked the directory: either it has found the name, or this finds the mark.
     if entry.is_released() {
         remove_released(&dir, name);
     }
