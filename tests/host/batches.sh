@@ -11,10 +11,9 @@ kind_of()
 	local options
 
 	((batch > 1)) && [[ $1 != kunit ]] && has_directive "$1" _shares_guest || return 0
-	options=$(warm_of "$1")
-	[[ $options ]] || return 0
-	! in_groups "$1" kexec || options+=" kexec"
-	echo "$options"
+	options_of "$1"
+	! in_groups "$1" kexec || options+=(kexec)
+	echo "${options[*]}"
 }
 
 # make_batches: puts the tests of $chosen into batches, each of them the tests of a guest.
@@ -106,13 +105,13 @@ was_checked()
 # run_batch TEST...: runs them in one guest.
 run_batch()
 {
-	local begin=$SECONDS last=${!#} status test own passed=yes guest
+	local begin=$SECONDS last=${!#} status test own passed=yes guest options
 
 	guest=$results/batch/${1##*/}-${last##*/}
 	rm -f "$guest".*
-	# shellcheck disable=SC2046 # words
+	options_of "$1"
 	"$top/scripts/guest" --flavor "$flavor" --log "$guest.log" --timeout "$(limit_of "$@")" \
-		$(warm_of "$1") -- /tests/common/batch "$@" > "$guest.qemu" 2>&1
+		"${options[@]}" -- /tests/common/batch "$@" > "$guest.qemu" 2>&1
 	status=$?
 	if [[ -f $guest.log.out ]]; then
 		rm -f "$guest.qemu"

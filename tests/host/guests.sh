@@ -73,6 +73,8 @@ warm_of()
 		! has_directive "$1" $directive || return 0
 	done
 	mem=$(directive "$1" _guest_mem)
+	# That is what a guest has anyway.
+	[[ $mem != 512 ]] || mem=
 	echo "--warm --smp $(processors_of "$1")${mem:+ --mem $mem}"
 }
 
@@ -89,26 +91,41 @@ make_warm()
 	done
 }
 
+# own_of TEST: sets `options` to those of a guest that boots for it.
+own_of()
+{
+	local test=$1 mem words
+
+	words=$(append_of "$test")
+	mem=$(directive "$test" _guest_mem)
+	options=(--smp "$(processors_of "$test")" ${mem:+--mem "$mem"})
+	[[ $test != users/* ]] || options+=(--debian)
+	! has_directive "$test" _guest_icount || options+=(--icount)
+	! has_directive "$test" _guest_tools || options+=(--share "$build/posix/guest")
+	! has_directive "$test" _guest_programs || options+=(--share "$build/programs/$(programs_of "$test")")
+	! has_directive "$test" _guest_stock || options+=(--share "$build/stock/share")
+	[[ ! $words ]] || options+=(--append "$words")
+}
+
+# options_of TEST: sets `options` to those of its guest.
+options_of()
+{
+	# shellcheck disable=SC2207 # words
+	options=($(warm_of "$1"))
+	((${#options[@]})) || own_of "$1"
+}
+
 run_in_guest()
 {
-	local test=$1 out=$results/$1 begin=$SECONDS status words mem more=()
+	local test=$1 out=$results/$1 begin=$SECONDS status options
 
 	if [[ $test == kunit ]]; then
 		run_kunit
 		return
 	fi
-	words=$(append_of "$test")
-	mem=$(directive "$test" _guest_mem)
-	[[ -z $mem ]] || more+=(--mem "$mem")
-	more+=(--smp "$(processors_of "$test")")
-	[[ -z $(warm_of "$test") ]] || more+=(--warm)
-	[[ $test != users/* ]] || more+=(--debian)
-	! has_directive "$test" _guest_icount || more+=(--icount)
-	! has_directive "$test" _guest_tools || more+=(--share "$build/posix/guest")
-	! has_directive "$test" _guest_programs || more+=(--share "$build/programs/${test//\//-}")
-	! has_directive "$test" _guest_stock || more+=(--share "$build/stock/share")
-	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout "$(limit_of "$test")" "${more[@]}" \
-		${words:+--append "$words"} -- /tests/common/runner "$test" > "$out.qemu" 2>&1
+	options_of "$test"
+	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout "$(limit_of "$test")" \
+		"${options[@]}" -- /tests/common/runner "$test" > "$out.qemu" 2>&1
 	status=$?
 	if [[ -f $out.log.out ]]; then
 		cp "$out.log.out" "$out.raw"
