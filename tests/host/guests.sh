@@ -78,17 +78,22 @@ warm_of()
 	echo "--warm --smp $(processors_of "$1")${mem:+ --mem $mem}"
 }
 
-# make_warm: boots the guests that tests continue from.
+# make_warm: boots the guests that tests continue from, all at once.
 make_warm()
 {
-	local test options
+	local test options pid pids=() failed=0
 
-	for test in "${chosen[@]}"; do
-		[[ $test == kunit ]] || warm_of "$test"
-	done | sort | uniq -c | while read -r _ options; do
+	while read -r options; do
 		# shellcheck disable=SC2086 # words
-		"$top/scripts/guest" --flavor "$flavor" --log "$results/warm" $options || exit
+		"$top/scripts/guest" --flavor "$flavor" --log "$results/warm${options// /}" $options &
+		pids+=($!)
+	done < <(for test in "${chosen[@]}"; do
+		[[ $test == kunit ]] || warm_of "$test"
+	done | sort -u | grep .)
+	for pid in "${pids[@]}"; do
+		wait "$pid" || failed=1
 	done
+	return "$failed"
 }
 
 # own_of TEST: sets `options` to those of a guest that boots for it.
@@ -153,8 +158,8 @@ run_tests_in_guests()
 	# Once for all guests.
 	"$top/scripts/initramfs" "$flavor" || die "no initramfs"
 	[[ " ${chosen[*]}" != *" users/"* ]] || "$top/scripts/initramfs" "$flavor" debian || die "no Debian for guests"
-	make_warm || die "no guest came up to go on from"
 	export KX_NO_REFRESH=1
+	make_warm || die "no guest came up to go on from"
 	echo "${#chosen[@]} tests on $flavor, $jobs at a time; results in $results"
 	make_batches
 	# What may take long begins first, so that the run does not end with a single guest.
