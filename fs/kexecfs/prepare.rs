@@ -221,6 +221,7 @@ impl Domain {
 
     /// The event `prepare`.
     pub(crate) fn prepare(&self, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+        inside(|| self.begin_preparing())?;
         self.prepare_within(sb, Timeout::event())
     }
 
@@ -235,16 +236,21 @@ impl Domain {
             if self.is_discarded() || self.state() != State::Normal {
                 return Ok(false);
             }
-            match self.prepare_within(sb, Timeout::event_for_all(cancelled)) {
+            match inside(|| self.try_begin_preparing())? {
+                Ok(()) => {
+                    self.prepare_within(sb, Timeout::event_for_all(cancelled))?;
+                    return Ok(true);
+                }
                 // Its owner does, or somebody reads `check`.
-                Err(e) if e.error == EBUSY && self.is_preparing() && !cancelled.load(Relaxed) => {
+                Err(_) if !cancelled.load(Relaxed) => {
                     fsleep(Delta::from_millis(RETRY_MSECS.into()));
                 }
-                result => return result.map(|()| true),
+                Err(_) => return Err(Failure::new(EINTR, "the writer was killed")),
             }
         }
     }
 
+    /// Prepares the domain, which the caller has reserved for that.
     fn prepare_within(
         &self,
         sb: &SuperBlock<KexecFs>,
@@ -252,8 +258,6 @@ impl Domain {
     ) -> Result<(), Failure> {
         // What it takes grows with the domain.
         let _mayfail = MayFail::new();
-
-        inside(|| self.begin_preparing())?;
         let preparing = self.preparing.acquire();
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a

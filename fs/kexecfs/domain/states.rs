@@ -51,16 +51,24 @@ impl Domain {
 
     /// Reserves the domain for the task that prepares it.
     pub(crate) fn begin_preparing(&self) -> Result<(), Failure> {
+        self.try_begin_preparing()?
+    }
+
+    /// Does the same. That the status forbids it, which may not last, is no error but the inner
+    /// result.
+    pub(crate) fn try_begin_preparing(&self) -> Result<Result<(), Failure>, Failure> {
         let _op = self.op.lock_killable()?;
         let mut table = self.table.lock();
 
         self.check_alive()?;
-        table.check_step(Step::Prepare)?;
+        if let Err(failure) = table.check_step(Step::Prepare) {
+            return Ok(Err(failure));
+        }
         if let Some(failure) = table.pending_failure() {
             return Err(failure);
         }
         table.advance(Step::Prepare)?;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Ends what [`Domain::begin_preparing`] began.
@@ -77,11 +85,6 @@ impl Domain {
         if prepared && ended.is_ok() {
             self.state_has_changed();
         }
-    }
-
-    /// Whether a task is preparing the domain.
-    pub(crate) fn is_preparing(&self) -> bool {
-        self.table.lock().status().is_preparing()
     }
 
     /// Whether nothing is serialized, or just being so.
