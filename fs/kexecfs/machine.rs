@@ -138,10 +138,13 @@ impl Batch {
     /// Says what has come of the event for a domain.
     fn tell(&self, sb: &SuperBlock<KexecFs>, result: Result<bool, Failure>) {
         match result {
-            Ok(true) => succeeded(sb),
+            Ok(true) => {
+                succeeded(sb);
+                notify(sb, STATE);
+            }
             // Its owner was faster, and has been told.
-            Ok(false) => return,
-            Err(_) if sb.info().is_discarded() => return,
+            Ok(false) => {}
+            Err(_) if sb.info().is_discarded() => {}
             Err(failure) => {
                 report_for_all(sb, failure);
                 if sb.info().options().errors == Errors::Refuse {
@@ -149,7 +152,6 @@ impl Batch {
                 }
             }
         }
-        notify(sb, STATE);
     }
 }
 
@@ -178,12 +180,14 @@ pub(crate) fn cancel(registry: &Registry) -> Result {
         });
 
         match cancelled {
-            Ok(()) => succeeded(&sb),
+            Ok(()) => {
+                succeeded(&sb);
+                notify(&sb, STATE);
+            }
             // Its owner was faster, or it was discarded.
-            Err(_) if domain.is_discarded() || domain.is_open() => continue,
+            Err(_) if domain.is_discarded() || domain.is_open() => {}
             Err(failure) => result = Err(report_for_all(&sb, failure)),
         }
-        notify(&sb, STATE);
         if result == Err(EINTR) {
             break;
         }
