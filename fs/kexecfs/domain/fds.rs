@@ -384,7 +384,7 @@ impl Domain {
         let freed = released.values().filter(|entry| !entry.is_restored());
         let freed = freed.count();
 
-        if freed != 0 && self.messages.ratelimit(c"kexecfs") {
+        if freed != 0 {
             pr_info!(
                 "{}: finished, and with it {freed} files that were not restored\n",
                 self.name
