@@ -138,7 +138,9 @@ fn rehearse(domains: &[Arc<Domain>]) -> Result<KVVec<Option<Failure>>> {
     let mut shares = Shares::new(parts.iter().filter(|part| part.drops).count());
 
     for part in parts.iter_mut().filter(|part| part.drops) {
-        part.prepare(&access, Limit::At(shares.next()))?;
+        let end = shares.next();
+
+        liveupdate::with_reboot_deadline(end, || part.prepare(&access, Limit::At(end)))?;
     }
     // LUO begins when all are serialized.
     for part in &mut parts {
@@ -171,7 +173,10 @@ impl Part<'_> {
             None => {
                 // In this order: a mount makes the superblock first, and takes the tree then.
                 let tree = domain.tree();
-                let sb = active_super(domain);
+                let sb = match tree {
+                    Some(_) => None,
+                    None => active_super(domain),
+                };
                 let data = sb
                     .as_deref()
                     .map_or_else(|| Data::Incoming(tree), Data::Super);

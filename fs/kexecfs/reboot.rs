@@ -208,6 +208,8 @@ impl Reboot {
             domain.thaw();
             domain.retry_given_up();
         });
+        // Operations begin as soon as the gate is open.
+        liveupdate::reboot_failed();
         gate.open();
         registry.drop_unused(None);
         notify_watchers();

@@ -291,7 +291,8 @@ int liveupdate_session_unpreserve(struct liveupdate_session *s, u64 token)
  *
  * For an owner that wants to know beforehand whether a kexec would be refused: it is
  * what liveupdate_reboot() does with the session when a later step fails. A handler
- * sees nothing else, but that the caller is not in reboot().
+ * sees nothing else, but that the caller is not in reboot(). A session with files of
+ * handlers that do not agree to that is left alone, see %LIVEUPDATE_FILE_REHEARSES.
  *
  * Context: May sleep.
  * Return: 0 on success. Returns a negative errno on failure:
@@ -310,6 +311,9 @@ int liveupdate_session_rehearse(struct liveupdate_session *s, u64 *failed)
 		return err;
 
 	guard(mutex)(&session->mutex);
+	if (!luo_file_may_rehearse(&session->file_set))
+		return 0;
+
 	err = luo_file_freeze(&session->file_set, &ser, failed);
 	if (err)
 		return err;

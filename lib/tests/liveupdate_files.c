@@ -272,6 +272,7 @@ static const struct liveupdate_file_ops luo_test_ops = {
 	.retrieve = luo_test_retrieve,
 	.can_finish = luo_test_can_finish,
 	.finish = luo_test_finish,
+	.flags = LIVEUPDATE_FILE_REHEARSES,
 	.owner = THIS_MODULE,
 };
 

@@ -422,10 +422,20 @@ pub trait RebootNotifier: 'static {
     fn plain_image_loaded() {}
 }
 
+/// Lets a reboot that has failed be over for other tasks (`liveupdate_reboot_failed()`), whose
+/// operations would end with [`EBUSY`] until the last notifier has been called.
+///
+/// For a [`RebootNotifier`] that has undone its work; anywhere else it does nothing.
+pub fn reboot_failed() {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::liveupdate_reboot_failed() }
+}
+
 /// Calls `f` with a deadline for the handlers of the files: what it preserves or hands on then ends
 /// with [`EBUSY`].
 ///
-/// For [`RebootNotifier::prepare`]; anywhere else there is no deadline.
+/// For [`RebootNotifier::prepare`], and for a task that rehearses that. If two tasks have deadlines
+/// at a time only the later one has an effect.
 pub fn with_reboot_deadline<R>(deadline: Instant<Monotonic>, f: impl FnOnce() -> R) -> R {
     // SAFETY: The function has no requirements.
     unsafe { bindings::liveupdate_reboot_set_deadline(deadline.as_nanos()) };
