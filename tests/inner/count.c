@@ -60,14 +60,14 @@ extern void on_clock(void);
 
 static void outb(unsigned char value, unsigned short port)
 {
-	asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+	asm volatile("outb %0, %1" : : "a"(value), "d"(port));
 }
 
 static unsigned char inb(unsigned short port)
 {
 	unsigned char value;
 
-	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+	asm volatile("inb %1, %0" : "=a"(value) : "d"(port));
 	return value;
 }
 
@@ -126,7 +126,7 @@ static void start_clock(void)
 	} __attribute__((packed)) idtr = { sizeof(memory->idt) - 1, (unsigned int)memory->idt };
 	unsigned int handler = (unsigned int)on_clock;
 
-	/* The local APIC has to let it through: enabled, LINT0 as ExtINT. */
+	/* The local APIC has to be on and let it through, at LINT0. */
 	*(volatile unsigned int *)0xfee000f0 = 0x1ff;
 	*(volatile unsigned int *)0xfee00350 = 0x700;
 
