@@ -20,12 +20,17 @@ demo: FLAVOR = fast
 demo: kernel	## two services keep their files over a kexec, in a QEMU guest
 	@examples/demo/run
 
-# The first half of the kernel's build is one long chain (Rust's library, bindings, the
-# kernel crate): the other processors build what the tests need beside it.
+make_tree = env --default-signal=INT,QUIT scripts/bindgen & bindgen=$$!; \
+	scripts/source && scripts/overlay; source=$$?; wait $$bindgen && test $$source = 0
+
+# The source comes from the network and from one large archive, and the build begins with one
+# long chain (Rust's library, bindings, the kernel crate): the other processors build what the
+# tests need beside it.
 test: FLAVOR = debug
-test: tree	## run all tests in QEMU guests
+test:		## run all tests in QEMU guests
+	@scripts/packages
 	@nice env --default-signal=INT,QUIT tests/check --tools $(TESTS) & tools=$$!; \
-		scripts/kernel $(FLAVOR); kernel=$$?; \
+		{ $(make_tree); } && scripts/kernel $(FLAVOR); kernel=$$?; \
 		wait $$tools && test $$kernel = 0 && tests/check $(TESTS)
 
 test-posix: FLAVOR = debug
@@ -69,8 +74,7 @@ install-man:	## install them below DESTDIR=
 
 tree:		## the patched kernel tree, build/linux
 	@scripts/packages
-	@env --default-signal=INT,QUIT scripts/bindgen & bindgen=$$!; scripts/source && scripts/overlay; source=$$?; \
-		wait $$bindgen && test $$source = 0
+	@$(make_tree)
 
 install-overlay:	## lay the files and patches over KERNEL_SRC=DIR and stop
 	@scripts/overlay --install "$(KERNEL_SRC)"
