@@ -347,24 +347,21 @@ struct liveupdate_session *liveupdate_session_claim(const char *name)
 		return ERR_PTR(err);
 
 	guard(rwsem_read)(&sh->rwsem);
-	list_for_each_entry(session, &sh->list, list) {
-		if (strncmp(session->name, name, sizeof(session->name)))
-			continue;
+	session = luo_session_find(sh, name);
+	if (!session)
+		return ERR_PTR(-ENOENT);
 
-		guard(mutex)(&session->mutex);
-		if (session->retrieved)
-			return ERR_PTR(-EINVAL);
+	guard(mutex)(&session->mutex);
+	if (session->retrieved)
+		return ERR_PTR(-EINVAL);
 
-		err = luo_session_is_usable(session);
-		if (err)
-			return ERR_PTR(err);
+	err = luo_session_is_usable(session);
+	if (err)
+		return ERR_PTR(err);
 
-		WRITE_ONCE(session->retrieved, true);
+	WRITE_ONCE(session->retrieved, true);
 
-		return luo_session_to_user(session);
-	}
-
-	return ERR_PTR(-ENOENT);
+	return luo_session_to_user(session);
 }
 
 /**
