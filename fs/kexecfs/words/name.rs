@@ -25,6 +25,9 @@ const HASH_BYTES: usize = 128 / 8;
 
 /// A name of at most [`abi::NAME_MAX`] bytes that can be the name of a directory entry.
 pub(crate) struct Name {
+    /// The first bytes, and zeroes if there are no more: their order is that of the names, unless
+    /// they are the same. A tree of names compares these where it lies.
+    prefix: u64,
     /// With a NUL at its end and nowhere else.
     buf: KVec<u8>,
 }
@@ -101,7 +104,20 @@ impl Name {
 
         buf.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
         buf.push(0, GFP_KERNEL_ACCOUNT)?;
-        Ok(Self { buf })
+        Ok(Self::of_buf(buf))
+    }
+
+    /// The name in `buf`, which has a NUL at its end and nowhere else.
+    fn of_buf(buf: KVec<u8>) -> Self {
+        let mut prefix = [0; size_of::<u64>()];
+
+        for (to, from) in prefix.iter_mut().zip(&*buf) {
+            *to = *from;
+        }
+        Self {
+            prefix: u64::from_be_bytes(prefix),
+            buf,
+        }
     }
 
     /// A copy of the name.
@@ -116,7 +132,7 @@ impl Name {
 
     /// The bytes of the name.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.as_c_str().to_bytes()
+        self.buf.split_last().map_or(&[], |(_, name)| name)
     }
 
     /// The name of the LUO session of the domain with this name.
@@ -148,13 +164,13 @@ impl Name {
             }
         }
         session.push(0, GFP_KERNEL_ACCOUNT)?;
-        Ok(Name { buf: session })
+        Ok(Self::of_buf(session))
     }
 }
 
 impl PartialEq for Name {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        self.cmp(other).is_eq()
     }
 }
 
@@ -168,7 +184,9 @@ impl PartialOrd for Name {
 
 impl Ord for Name {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
+        self.prefix
+            .cmp(&other.prefix)
+            .then_with(|| self.as_bytes().cmp(other.as_bytes()))
     }
 }
 
