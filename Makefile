@@ -53,9 +53,9 @@ bench-linear: FLAVOR = fast
 bench-linear: kernel	## whether time is linear in the number of files
 	@scripts/bench-linear $(FLAVOR)
 
-bench-handover: FLAVOR = fast
-bench-handover: kernel	## what prepare and arrival of small files take, in instructions
-	@scripts/bench-handover $(FLAVOR)
+bench: FLAVOR = fast
+bench: kernel	## what many descriptors, domains and files take, against LUO's ioctls and the stock kernel
+	@scripts/bench $(FLAVOR)
 
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
@@ -94,5 +94,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench-handover kernel shell lint man install-man tree install-overlay install-units clean distclean
+.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench kernel shell lint man install-man tree install-overlay install-units clean distclean
 .NOTPARALLEL:

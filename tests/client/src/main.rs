@@ -13,6 +13,7 @@
 
 mod attr;
 mod bench;
+mod broker;
 mod control;
 mod differ;
 mod luo;
@@ -22,6 +23,7 @@ mod mounts;
 mod names;
 mod ops;
 mod records;
+mod scale;
 mod soak;
 mod space;
 mod stress;

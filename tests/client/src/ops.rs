@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    attr, bench, control, differ, luo, many, model, mounts, names, quote, soak, space, stress, sys,
-    times, tree, unescape, usage, watch, Failure, Outcome,
+    attr, bench, broker, control, differ, luo, many, model, mounts, names, quote, scale, soak,
+    space, stress, sys, times, tree, unescape, usage, watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -121,6 +121,21 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "fanotify" => attr::fanotify(&args),
         "fanotify-read" => attr::fanotify_read(&args),
         "bench" => bench::bench(&args),
+        "timed" => scale::timed(&args),
+        "scale-files" => scale::files(&args),
+        "scale-preserve" => scale::preserve(&args),
+        "scale-unpreserve" => scale::unpreserve(&args),
+        "scale-restore" => scale::restore(&args),
+        "scale-mount" => scale::mount_many(&args),
+        "scale-command" => scale::command(&args),
+        "scale-sessions" => scale::sessions(&args),
+        "scale-list" => scale::list(&args),
+        "scale-drain" => scale::drain(&args),
+        "scale-services" => broker::services(&args),
+        "broker" => broker::broker(&args),
+        "service" => broker::service(&args),
+        "scale-kexec" => scale::kexec(),
+        "memory-free" => scale::memory_free(&args),
         // The process
         "as" => become_user(&args),
         "nocaps" => no_capabilities(),
