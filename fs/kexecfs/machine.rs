@@ -120,7 +120,7 @@ fn begin(workers: &Arc<Workers>, sb: &ActiveSuper<KexecFs>) {
         return;
     };
     let theirs = workers.clone();
-    let begun = workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+    let begun = workqueue::system_dfl_long().try_spawn(GFP_KERNEL, move || {
         let result = own.info().prepare_for_all(&own, &theirs.batch.cancelled);
 
         theirs.batch.tell(&own, result);

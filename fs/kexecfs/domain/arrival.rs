@@ -250,7 +250,7 @@ impl Domain {
 
     fn enqueue_given_up(self: &Arc<Self>) {
         // It may be on its way already.
-        drop(workqueue::system_unbound().enqueue(self.clone()));
+        drop(workqueue::system_dfl_long().enqueue(self.clone()));
     }
 
     /// Releases the files that have been given up.
