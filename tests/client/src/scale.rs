@@ -59,13 +59,9 @@ fn new_file(bytes: usize, chunk: &[u8]) -> Result<OwnedFd, Failure> {
     Ok(memfd)
 }
 
-/// `scale-files N BYTES [scattered]`: N memfds, which the operations that follow are about; `scattered`: two
-/// more for each, which go away again, so that no pages of two are neighbours.
-pub fn files(args: &Args<'_>) -> Outcome {
-    let (count, bytes): (usize, usize) = (args.number(0)?, args.number(1)?);
-    let scattered = args.text(2).is_ok();
-    let all = if scattered { count * 3 } else { count };
-    let limit = Some(all as u64 * 2 + 64);
+/// Lets this process open so many files, and what it has beside.
+fn let_open(files: usize) -> Result<(), Failure> {
+    let limit = Some(files as u64 + 64);
     setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -73,6 +69,16 @@ pub fn files(args: &Args<'_>) -> Outcome {
             maximum: limit,
         },
     )?;
+    Ok(())
+}
+
+/// `scale-files N BYTES [scattered]`: N memfds, which the operations that follow are about; `scattered`: two
+/// more for each, which go away again, so that no pages of two are neighbours.
+pub fn files(args: &Args<'_>) -> Outcome {
+    let (count, bytes): (usize, usize) = (args.number(0)?, args.number(1)?);
+    let scattered = args.text(2).is_ok();
+    let all = if scattered { count * 3 } else { count };
+    let_open(all * 2)?;
     let chunk = vec![b'x'; 1 << 20];
     let mut files = (0..all)
         .map(|_| new_file(bytes, &chunk))
@@ -169,14 +175,7 @@ pub fn take(path: &str) -> Result<RawFd, Failure> {
 pub fn restore(args: &Args<'_>) -> Outcome {
     let (how, target) = (args.text(1)?, args.text(2)?);
     let count: usize = args.number(3)?;
-    let limit = Some(count as u64 * 2 + 64);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit,
-            maximum: limit,
-        },
-    )?;
+    let_open(count * 2)?;
     let sessions = locked(&SESSIONS);
     let fetch = |session: BorrowedFd<'_>, token| luo::fetch(session, token).map(|_| ());
     let ticks = match how {
@@ -239,14 +238,7 @@ pub fn command(args: &Args<'_>) -> Outcome {
 pub fn sessions(args: &Args<'_>) -> Outcome {
     let (dev, count) = (args.fd(1)?, args.number(2)?);
     let mut sessions = locked(&SESSIONS);
-    let limit = Some(count as u64 * 3 + 64);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit,
-            maximum: limit,
-        },
-    )?;
+    let_open(count * 3)?;
     let call = match args.text(3)? {
         "create" => luo::create,
         "retrieve" => luo::retrieve,
