@@ -104,11 +104,16 @@ impl Space {
         Ok(Reservation { space: self, bytes })
     }
 
-    /// Charges as many of the whole pages of `bytes` as there are left.
-    pub(crate) fn charge_pages_up_to(&self, bytes: u64) -> u64 {
+    /// Charges `bytes` for a file that needs them up to the end of its last page, of `page_size`
+    /// bytes. If there are fewer left, as many of its pages as fit. Returns how many bytes.
+    pub(crate) fn charge_pages_up_to(&self, bytes: u64, page_size: u64) -> u64 {
         let mut usage = self.usage.lock();
         let left = usage.max_bytes.saturating_sub(usage.bytes);
-        let taken = bytes.min(left - left % PAGE_SIZE as u64);
+        let missing = bytes
+            .saturating_sub(left)
+            .checked_next_multiple_of(page_size)
+            .unwrap_or(u64::MAX);
+        let taken = bytes.saturating_sub(missing);
 
         usage.bytes += taken;
         taken
@@ -275,6 +280,27 @@ mod tests {
         assert!(space.set_limits(&small).is_err());
         space.reset_limits(&small);
         assert!(space.usage().max_bytes == 1 && space.usage().max_inodes == 1);
+        Ok(())
+    }
+
+    #[test]
+    fn whole_pages_are_charged() -> Result {
+        const HUGE: u64 = 2 << 20;
+        let options = Options {
+            size: Limit::from_record(3 * HUGE - 1),
+            ..Options::new()?
+        };
+        let space = KBox::pin_init(Space::new(&options), GFP_KERNEL)?;
+
+        assert_eq!(space.charge_pages_up_to(4096, 4096), 4096);
+        // A file that had a page, and is to have three huge ones: the last one is missing.
+        assert_eq!(
+            space.charge_pages_up_to(3 * HUGE - 4096, HUGE),
+            2 * HUGE - 4096
+        );
+        assert_eq!(space.charge_pages_up_to(HUGE, HUGE), 0);
+        assert_eq!(space.charge_pages_up_to(HUGE, 4096), HUGE - 4096);
+        assert_eq!(space.charge_pages_up_to(HUGE, 4096), 0);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/highmem.h>
+#include <linux/huge_mm.h>
 #include <linux/hugetlb.h>
 #include <linux/memfd.h>
 #include <linux/pipe_fs_i.h>
@@ -28,6 +29,16 @@ __rust_helper bool rust_helper_inode_is_open_for_write(const struct inode *inode
 __rust_helper bool rust_helper_is_file_hugepages(const struct file *file)
 {
 	return is_file_hugepages(file);
+}
+
+/* 0 if there are no huge pages */
+__rust_helper size_t rust_helper_hpage_pmd_size(void)
+{
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+	if (has_transparent_hugepage())
+		return HPAGE_PMD_SIZE;
+#endif
+	return 0;
 }
 
 __rust_helper void rust_helper_iov_iter_truncate(struct iov_iter *i, u64 count)

@@ -19,10 +19,15 @@ use crate::{
         bytes_of,
         size_of, //
     },
-    types::KexecFs, //
+    types::KexecFs,
+    words::options::huge_to_record, //
 };
 use kernel::{
     fs::{
+        path::{
+            hpage_pmd_size,
+            Huge, //
+        },
         BackingFile,
         Inode,
         Path, //
@@ -86,6 +91,13 @@ struct ContentState {
     prepare: u32,
 }
 
+/// The size of the pages that a file is charged for.
+fn page_size(huge: Option<Huge>) -> u64 {
+    let size = hpage_pmd_size().filter(|_| huge == Some(Huge::Always));
+
+    size.unwrap_or(PAGE_SIZE) as u64
+}
+
 /// A file in the incoming session that nobody opened yet. It is given up when this is dropped.
 struct Unretrieved {
     domain: Arc<Domain>,
@@ -111,6 +123,8 @@ pub(crate) struct Content {
     #[pin]
     state: Mutex<ContentState>,
     pub(crate) counted: Counted,
+    /// What `huge=` was when the inner file was told of it, as a record has it; 0 for the default.
+    huge: Atomic<u32>,
     /// The token of the inner file in the outgoing session, and where the record of the inode lies
     /// in the domain's stream. Changed under `Domain::op`.
     pub(crate) token: Atomic<u64>,
@@ -157,6 +171,7 @@ impl Content {
         let content = pin_init!(Self {
             counted: Counted::charge_force(domain.into(), bytes_of(size, 0)),
             domain: domain.into(),
+            huge: Atomic::new(0),
             inner: SetOnce::new(),
             state <- new_mutex!(state, "Content::state"),
             token: Atomic::new(0),
@@ -179,6 +194,7 @@ impl Content {
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         self.domain.check_alive()?;
         if let Some(path) = self.inner_if_any() {
+            self.follow_huge(&path);
             return Ok(path);
         }
         // A reboot takes the lock as well.
@@ -187,7 +203,11 @@ impl Content {
         let path = match &state.bytes {
             // Another task was faster.
             Bytes::Inner => return self.inner_if_any().ok_or(EIO),
-            Bytes::Packed(bytes) => Path::shmem_kernel_file(c"kexecfs", bytes)?,
+            Bytes::Packed(bytes) => {
+                let huge = self.first_huge(bytes.len() as u64);
+
+                Path::shmem_kernel_file(c"kexecfs", huge, bytes)?
+            }
             Bytes::Incoming(_) => {
                 drop(state);
                 drop(nowait);
@@ -199,6 +219,36 @@ impl Content {
 
         self.set_inner(&mut state, &path, inode);
         Ok(path)
+    }
+
+    /// When an inner file of `size` bytes, which is just being made, gets huge pages. Always takes
+    /// room for whole ones; if there is none the file gets small ones.
+    ///
+    /// The lock of the state is held: no task changes the charge of a file without an inner one.
+    fn first_huge(&self, size: u64) -> Option<Huge> {
+        let huge = self.domain.options().huge;
+
+        self.huge.store(huge.map_or(0, huge_to_record), Relaxed);
+        self.counted.set_page_size(page_size(huge));
+        if self.counted.grow(size).is_ok() {
+            return huge;
+        }
+        self.counted.set_page_size(PAGE_SIZE as u64);
+        Some(Huge::Never)
+    }
+
+    /// Follows a remount: an inner file gets huge pages as the mount says it now.
+    fn follow_huge(&self, path: &Path) {
+        let Some(huge) = self.domain.options().huge else {
+            return;
+        };
+        let record = huge_to_record(huge);
+
+        if self.huge.load(Relaxed) != record {
+            self.huge.store(record, Relaxed);
+            self.counted.set_page_size(page_size(Some(huge)));
+            path.shmem_set_huge(huge);
+        }
     }
 
     fn set_inner(&self, state: &mut ContentState, path: &Path, inode: &Inode<KexecFs>) {
@@ -246,6 +296,9 @@ impl Content {
         let path = Path::of_file(&file);
 
         path.set_private();
+        if let Some(huge) = self.first_huge(size_of(&path)) {
+            path.shmem_set_huge(huge);
+        }
         self.set_inner(&mut state, &path, inode);
         Ok(path)
     }

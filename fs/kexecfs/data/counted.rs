@@ -5,14 +5,15 @@
 //! A file is charged for its pages up to its end, or up to the end of the blocks that were
 //! preallocated beyond that, be they there or not: a prepare fills the holes. So all blocks that it
 //! has, and all that it will have once it is prepared, are among those that count, and they are
-//! taken from the domain before anything is allocated. What an inner file has in large pages beyond
-//! that is [`Counted::excess`].
+//! taken from the domain before anything is allocated. With `huge=always` that is in whole huge
+//! pages. What an inner file has in large pages beyond that is [`Counted::excess`].
 
 use crate::{
     domain::Domain,
     space::bytes_of, //
 };
 use kernel::{
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -31,6 +32,8 @@ pub(crate) struct Counted {
     bytes: Atomic<u64>,
     /// Up to where blocks may have been preallocated, in whole pages.
     preallocated: Atomic<u64>,
+    /// The size of the pages that a file is charged for.
+    page_size: Atomic<u64>,
 }
 
 impl Counted {
@@ -55,7 +58,20 @@ impl Counted {
             domain,
             bytes: Atomic::new(bytes),
             preallocated: Atomic::new(0),
+            page_size: Atomic::new(PAGE_SIZE as u64),
         }
+    }
+
+    /// Charges for whole pages of `page_size` bytes from now on: what is charged already changes
+    /// with the size of the file.
+    pub(crate) fn set_page_size(&self, page_size: u64) {
+        self.page_size.store(page_size, Relaxed);
+    }
+
+    /// The bytes of so many pages that `size` bytes need.
+    fn pages(&self, size: u64) -> u64 {
+        size.checked_next_multiple_of(self.page_size.load(Relaxed))
+            .unwrap_or(u64::MAX)
     }
 
     /// Makes room for a file to grow to `size` bytes.
@@ -64,7 +80,7 @@ impl Counted {
     ///
     /// `ENOSPC`.
     pub(crate) fn grow(&self, size: u64) -> Result {
-        let (counted, wanted) = (self.bytes.load(Relaxed), bytes_of(size, 0));
+        let (counted, wanted) = (self.bytes.load(Relaxed), self.pages(size));
 
         if wanted > counted {
             self.domain.space.charge_bytes(wanted - counted)?;
@@ -80,12 +96,16 @@ impl Counted {
     ///
     /// `ENOSPC` if there is none. Nothing is taken then.
     pub(crate) fn grow_for_write(&self, pos: u64, end: u64) -> Result<u64> {
-        let (counted, wanted) = (self.bytes.load(Relaxed), bytes_of(end, 0));
+        let (counted, wanted) = (self.bytes.load(Relaxed), self.pages(end));
 
         if wanted <= counted {
             return Ok(end);
         }
-        let taken = self.domain.space.charge_pages_up_to(wanted - counted);
+        let page_size = self.page_size.load(Relaxed);
+        let taken = self
+            .domain
+            .space
+            .charge_pages_up_to(wanted - counted, page_size);
         let end = end.min(counted + taken);
 
         if end <= pos {
@@ -140,7 +160,7 @@ impl Counted {
     }
 
     fn needed(&self, size: u64) -> u64 {
-        bytes_of(size.max(self.preallocated.load(Relaxed)), 0)
+        self.pages(size.max(self.preallocated.load(Relaxed)))
     }
 }
 

@@ -438,7 +438,8 @@ impl OpGuard<'_> {
 
     /// Writes the records of the domain itself and of its descriptors.
     pub(crate) fn write_files(&self, writer: &mut Writer<'_>) -> Result {
-        self.domain.write_files(&self.op.carried, writer)
+        self.domain.write_files(&self.op.carried, writer)?;
+        writer.huge(&self.domain.options())
     }
 
     /// The record of the file of `data/` that is handed over under `token` lies at `at`.

@@ -20,6 +20,7 @@ use crate::{
     words::{
         name::Name,
         options::{
+            huge_from_record,
             Errors,
             Limit,
             Options, //
@@ -180,6 +181,7 @@ impl<'a> Reader<'a> {
             }
             abi::RECORD_NAME => self.index.add_name(payload, at),
             abi::RECORD_XATTR => self.index.add_xattr(payload, at),
+            abi::RECORD_HUGE => huge(payload, &mut domain.options),
             _ if frame.flags & abi::RECORD_MUST_UNDERSTAND != 0 => {
                 Err(("a record has a type that this kernel doesn't know", EIO))
             }
@@ -319,6 +321,7 @@ fn options_and_identity(record: &abi::DomainRecord) -> Checked<(Options, Identit
                 Errors::Drop
             },
             persist: record.flags & abi::DOMAIN_PERSIST != 0,
+            huge: None,
         })
     };
     let options = options().ok_or(("the owner or mode of the domain is illegal", EIO))?;
@@ -326,6 +329,23 @@ fn options_and_identity(record: &abi::DomainRecord) -> Checked<(Options, Identit
         .ok_or(("the superblock has an illegal UUID or number", EIO))?;
 
     Ok((options, identity))
+}
+
+/// Adds to the options when `data/` gets huge pages. That there are none in this kernel, or on this
+/// machine, is no error.
+fn huge(payload: &[u8], options: &mut Options) -> Checked<()> {
+    let record = abi::HugeRecord::ref_from_bytes(payload)
+        .map_err(|_| ("the record of huge pages has another length", EIO))?;
+
+    if record.reserved != 0 {
+        return Err(RESERVED);
+    }
+    let huge = huge_from_record(record.huge).ok_or(("huge= has no such value", EIO))?;
+
+    if options.huge.replace(huge).is_some() {
+        return Err(("there are two records of huge pages", EIO));
+    }
+    Ok(())
 }
 
 /// Adds a preserved file to a domain, and returns its token.

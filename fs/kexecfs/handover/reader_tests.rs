@@ -386,4 +386,38 @@ mod cases {
         }
         Ok(())
     }
+
+    #[test]
+    fn huge_pages_have_one_record_that_may_be_skipped() -> Result {
+        let record = |huge, reserved| abi::HugeRecord { huge, reserved };
+        let with = |records: &[abi::HugeRecord]| {
+            domain_with(&[], |writer| {
+                records
+                    .iter()
+                    .try_for_each(|record| writer.record(abi::RECORD_HUGE, &[record.as_bytes()]))
+            })
+        };
+        let options = Options {
+            huge: huge_from_record(abi::HUGE_WITHIN_SIZE),
+            ..Options::new()?
+        };
+        let written = domain_with(&[], |writer| writer.huge(&options))?;
+        let Ok((domain, _)) = Reader::new(&written).domain() else {
+            return Err(EIO);
+        };
+
+        assert!(domain.options.huge == options.huge);
+        assert_eq!(why(&with(&[record(abi::HUGE_ALWAYS, 0)])?), "");
+        for bad in [0, 5, u32::MAX] {
+            assert_eq!(why(&with(&[record(bad, 0)])?), "huge= has no such value");
+        }
+        assert_eq!(why(&with(&[record(abi::HUGE_NEVER, 1)])?), RESERVED.0);
+        let twice = with(&[record(abi::HUGE_NEVER, 0), record(abi::HUGE_NEVER, 0)])?;
+
+        assert_eq!(why(&twice), "there are two records of huge pages");
+        let short = domain_with(&[], |writer| writer.record(abi::RECORD_HUGE, &[&[0; 4]]))?;
+
+        assert_eq!(why(&short), "the record of huge pages has another length");
+        Ok(())
+    }
 }

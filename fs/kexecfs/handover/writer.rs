@@ -8,6 +8,7 @@ use crate::{
     words::{
         name::Name,
         options::{
+            huge_to_record,
             Errors,
             Options, //
         }, //
@@ -245,6 +246,19 @@ impl<'a> Writer<'a> {
 
         (hooks().domain)(&mut domain);
         self.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), name, session])
+    }
+
+    /// Writes when `data/` gets huge pages, if a mount has said so. A reader may pass over it.
+    pub(crate) fn huge(&mut self, options: &Options) -> Result {
+        let Some(huge) = options.huge else {
+            return Ok(());
+        };
+        let record = abi::HugeRecord {
+            huge: huge_to_record(huge),
+            ..Default::default()
+        };
+
+        self.record_with(abi::RECORD_HUGE, 0, &[record.as_bytes()])
     }
 
     /// Writes a preserved file of `size` bytes, which LUO has under `token`.

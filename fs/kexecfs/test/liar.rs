@@ -360,7 +360,7 @@ impl FileOperations for First {
         let backing = match first.as_ref() {
             Some(first) => first.clone(),
             None => {
-                let path = Path::shmem_kernel_file(c"liar", b"of shmem\n")?;
+                let path = Path::shmem_kernel_file(c"liar", None, b"of shmem\n")?;
 
                 Arc::new(BackingFile::open(file, &path)?, GFP_KERNEL_ACCOUNT)?
             }

@@ -11,8 +11,13 @@ use kernel::{
             Table,
             Value, //
         },
+        path::{
+            hpage_pmd_size,
+            Huge, //
+        },
         Mode, //
     },
+    kho::abi::kexecfs as abi,
     page::PAGE_SIZE,
     prelude::*,
     task::{
@@ -31,9 +36,10 @@ const ERRORS: u8 = 6;
 const PERSIST: u8 = 7;
 /// `domain=`, which says what is mounted and is no option of it: it is not in [`Given`].
 pub(crate) const DOMAIN: u8 = 8;
+const HUGE: u8 = 9;
 
 /// The options by name and type.
-pub(crate) static PARAMETERS: Table<9> = Table::new([
+pub(crate) static PARAMETERS: Table<10> = Table::new([
     Spec::uid(c"uid", UID),
     Spec::gid(c"gid", GID),
     Spec::u32oct(c"mode", MODE),
@@ -43,6 +49,7 @@ pub(crate) static PARAMETERS: Table<9> = Table::new([
     Spec::string(c"errors", ERRORS),
     Spec::flag_no(c"persist", PERSIST),
     Spec::string(c"domain", DOMAIN),
+    Spec::string(c"huge", HUGE),
 ]);
 
 /// The options of a domain.
@@ -64,6 +71,8 @@ pub(crate) struct Options {
     pub(crate) errors: Errors,
     /// Whether the domain stays when it is unmounted in the state `normal`.
     pub(crate) persist: bool,
+    /// When files of `data/` get huge pages. By default that is a matter of `shmem_enabled`.
+    pub(crate) huge: Option<Huge>,
 }
 
 /// What a reboot does with a domain that can't be prepared.
@@ -91,6 +100,43 @@ impl Errors {
             _ => None,
         }
     }
+}
+
+/// The values of `huge=`, with their words and what the record of them has.
+const HUGE_VALUES: [(Huge, &str, u32); 4] = [
+    (Huge::Never, "never", abi::HUGE_NEVER),
+    (Huge::Always, "always", abi::HUGE_ALWAYS),
+    (Huge::WithinSize, "within_size", abi::HUGE_WITHIN_SIZE),
+    (Huge::Advise, "advise", abi::HUGE_ADVISE),
+];
+
+/// The value of `huge=` that a mounter gives.
+///
+/// # Errors
+///
+/// What is wrong with it. As on tmpfs, it is `never` where there are no huge pages.
+fn huge_given(word: &[u8]) -> Result<Huge, &'static str> {
+    let value = HUGE_VALUES.iter().find(|value| value.1.as_bytes() == word);
+    let &(huge, ..) = value.ok_or("huge= is never, always, within_size or advise")?;
+
+    if huge != Huge::Never && hpage_pmd_size().is_none() {
+        return Err("huge= is never: there are no transparent huge pages");
+    }
+    Ok(huge)
+}
+
+/// The value of `huge=` in a record.
+pub(crate) fn huge_from_record(record: u32) -> Option<Huge> {
+    let value = HUGE_VALUES.iter().find(|value| value.2 == record);
+
+    value.map(|value| value.0)
+}
+
+/// For the record: see [`huge_from_record`].
+pub(crate) fn huge_to_record(huge: Huge) -> u32 {
+    let value = HUGE_VALUES.iter().find(|value| value.0 == huge);
+
+    value.map_or(abi::HUGE_NEVER, |value| value.2)
 }
 
 /// A limit that depends on the memory of the machine unless it is given.
@@ -160,6 +206,7 @@ impl Options {
             nr_inodes: Limit::DEFAULT,
             errors: Errors::Refuse,
             persist: false,
+            huge: None,
         })
     }
 }
@@ -196,6 +243,9 @@ impl fmt::Display for Options {
         if self.persist {
             write!(f, ",persist")?;
         }
+        if let Some((_, word, _)) = HUGE_VALUES.iter().find(|value| Some(value.0) == self.huge) {
+            write!(f, ",huge={word}")?;
+        }
         Ok(())
     }
 }
@@ -211,6 +261,7 @@ pub(crate) struct Given {
     nr_inodes: Option<Limit>,
     errors: Option<Errors>,
     persist: Option<bool>,
+    huge: Option<Huge>,
 }
 
 impl Given {
@@ -244,6 +295,7 @@ impl Given {
 
                 self.errors = Some(errors.ok_or("errors= is refuse or drop")?);
             }
+            (HUGE, Value::String(word)) => self.huge = Some(huge_given(word.to_bytes())?),
             (PERSIST, Value::Flag(persist)) => self.persist = Some(persist),
             (NR_INODES, Value::Number(inodes)) => self.nr_inodes = Some(Limit::given(inodes)),
             _ => return Err("there is no such option"),
@@ -262,6 +314,7 @@ impl Given {
             nr_inodes: self.nr_inodes.unwrap_or(options.nr_inodes),
             errors: self.errors.unwrap_or(options.errors),
             persist: self.persist.unwrap_or(options.persist),
+            huge: self.huge.or(options.huge),
         }
     }
 }

@@ -47,7 +47,9 @@ mod cases {
             .set(ERRORS, Value::String(c"maybe"))
             .is_err());
         assert!(Given::default().set(DOMAIN, Value::String(c"vm1")).is_err());
-        assert!(Given::default().set(DOMAIN + 1, Value::U32(0)).is_err());
+        assert!(Given::default().set(HUGE, Value::String(c"force")).is_err());
+        assert!(Given::default().set(HUGE, Value::U32(1)).is_err());
+        assert!(Given::default().set(HUGE + 1, Value::U32(0)).is_err());
     }
 
     #[test]
@@ -77,6 +79,23 @@ mod cases {
                      ,errors=drop,persist"
         );
         assert!(options.max_bytes() == 1028 * 1024 && options.max_inodes() == u64::MAX);
+        Ok(())
+    }
+
+    #[test]
+    fn huge_stays_unless_it_is_given() -> Result {
+        let mut given = Given::default();
+
+        set(&mut given, HUGE, Value::String(c"never"))?;
+        let options = given.over(Options::new()?);
+
+        assert!(options.huge == Some(Huge::Never));
+        assert!(CString::try_from_fmt(fmt!("{options}"))?.to_bytes() == b",huge=never");
+        assert!(Given::default().over(options) == options);
+        for (huge, ..) in HUGE_VALUES {
+            assert!(huge_from_record(huge_to_record(huge)) == Some(huge));
+        }
+        assert!(huge_from_record(0).is_none() && huge_from_record(5).is_none());
         Ok(())
     }
 }

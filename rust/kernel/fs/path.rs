@@ -2,7 +2,8 @@
 
 //! Paths: a file that is known, without being open.
 //!
-//! C headers: [`include/linux/path.h`](srctree/include/linux/path.h)
+//! C headers: [`include/linux/path.h`](srctree/include/linux/path.h),
+//! [`include/linux/shmem_fs.h`](srctree/include/linux/shmem_fs.h)
 
 use super::{
     file::{
@@ -32,7 +33,7 @@ use core::ptr::NonNull;
 /// ```
 /// use kernel::fs::Path;
 ///
-/// let path = Path::shmem_kernel_file(c"example", b"contents")?;
+/// let path = Path::shmem_kernel_file(c"example", None, b"contents")?;
 /// let file = path.kernel_file_open()?;
 /// let mut buf = [0; 8];
 ///
@@ -64,7 +65,8 @@ impl Path {
     }
 
     /// Makes an unlinked file of shmem for the kernel's own use, which holds `contents`
-    /// (`shmem_kernel_file_setup()` with `VMA_NORESERVE_BIT`). May sleep.
+    /// (`shmem_kernel_file_setup()` with `VMA_NORESERVE_BIT`), and gets huge pages as `huge` says,
+    /// see [`Path::shmem_set_huge`]. May sleep.
     ///
     /// Security modules aren't asked about it. Its memory is charged to the current task, whose
     /// `RLIMIT_FSIZE` and signals don't concern it: the contents are copied to the page cache,
@@ -73,7 +75,7 @@ impl Path {
     /// # Errors
     ///
     /// `ENOMEM`, `ENFILE`.
-    pub fn shmem_kernel_file(name: &CStr, contents: &[u8]) -> Result<Self> {
+    pub fn shmem_kernel_file(name: &CStr, huge: Option<Huge>, contents: &[u8]) -> Result<Self> {
         let size = Offset::try_from(contents.len())?;
         // SAFETY: The name is valid during the call.
         let file = from_err_ptr(unsafe {
@@ -85,7 +87,11 @@ impl Path {
         let file: ARef<File> = unsafe { ARef::from_raw(file.cast()) };
         // SAFETY: The mapping of an open file doesn't change.
         let mapping = unsafe { (*file.as_ptr()).f_mapping };
+        let path = Self::of_file(&file);
 
+        if let Some(huge) = huge {
+            path.shmem_set_huge(huge);
+        }
         for (index, bytes) in contents.chunks(PAGE_SIZE).enumerate() {
             // SAFETY: The mapping is one of shmem, and `file` holds it.
             let page = from_err_ptr(unsafe { bindings::shmem_read_mapping_page(mapping, index) })?;
@@ -97,7 +103,28 @@ impl Path {
             // SAFETY: The reference was returned above, and the page isn't used again.
             unsafe { bindings::put_page(page) };
         }
-        Ok(Self::of_file(&file))
+        Ok(path)
+    }
+
+    /// Sets when a file of shmem gets huge pages (`shmem_set_huge()`). Those that it has stay as
+    /// they are. Until it is called that is a matter of the file's mount. A file that isn't one of
+    /// shmem has none.
+    pub fn shmem_set_huge(&self, huge: Huge) {
+        if let Some(inode) = self.shmem_inode() {
+            // SAFETY: The inode is one of shmem, and held by the dentry.
+            unsafe { bindings::shmem_set_huge(inode, huge.as_raw()) };
+        }
+    }
+
+    /// The inode, if it is that of a regular file of shmem.
+    fn shmem_inode(&self) -> Option<*mut bindings::inode> {
+        let inode = self.inode();
+        // SAFETY: The inode is held by the dentry. Its own mapping is looked at: `i_mapping` may be
+        // that of an inode of another file system, as coda does it.
+        let mapping = unsafe { &raw mut (*inode).i_data };
+
+        // SAFETY: The mapping is part of an inode that is held.
+        unsafe { bindings::shmem_mapping(mapping) }.then_some(inode)
     }
 
     /// Reads the first `buf.len()` bytes of a file of shmem into `buf` without opening it
@@ -111,15 +138,8 @@ impl Path {
     /// `EINVAL` if it is no file of shmem, or a page of `buf` lies beyond its end; `EIO` if its
     /// memory is bad; `ENOMEM` if it can't be swapped in.
     pub fn shmem_read(&self, buf: &mut [u8]) -> Result {
-        let inode = self.inode();
-        // SAFETY: The inode is held by the dentry. Its own mapping is looked at: `i_mapping` may be
-        // that of an inode of another file system, as coda does it.
-        let mapping = unsafe { &raw mut (*inode).i_data };
+        let inode = self.shmem_inode().ok_or(EINVAL)?;
 
-        // SAFETY: The mapping is part of an inode that is held.
-        if !unsafe { bindings::shmem_mapping(mapping) } {
-            return Err(EINVAL);
-        }
         for (index, bytes) in buf.chunks_mut(PAGE_SIZE).enumerate() {
             let mut folio = core::ptr::null_mut();
 
@@ -264,6 +284,41 @@ impl Path {
         // SAFETY: The call returned a reference, which is ours. `File` has the layout of `struct
         // file`, and nobody else has this one, in whose table of descriptors it isn't.
         Ok(unsafe { ARef::from_raw(file.cast()) })
+    }
+}
+
+/// When a file of shmem gets huge pages, as the mount option `huge=` of tmpfs says it
+/// (`SHMEM_HUGE_*`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Huge {
+    /// Never.
+    Never,
+    /// Wherever a page is allocated.
+    Always,
+    /// Where all of it lies within the size of the file, or as for `Advise`.
+    WithinSize,
+    /// Where `madvise()` asks for it.
+    Advise,
+}
+
+impl Huge {
+    fn as_raw(self) -> c_uint {
+        match self {
+            Self::Never => bindings::SHMEM_HUGE_NEVER,
+            Self::Always => bindings::SHMEM_HUGE_ALWAYS,
+            Self::WithinSize => bindings::SHMEM_HUGE_WITHIN_SIZE,
+            Self::Advise => bindings::SHMEM_HUGE_ADVISE,
+        }
+    }
+}
+
+/// The size of a huge page in bytes (`HPAGE_PMD_SIZE`), if the kernel and the machine have
+/// transparent ones (`has_transparent_hugepage()`).
+pub fn hpage_pmd_size() -> Option<usize> {
+    // SAFETY: The function has no requirements.
+    match unsafe { bindings::hpage_pmd_size() } {
+        0 => None,
+        size => Some(size),
     }
 }
 

@@ -16,6 +16,7 @@ mod bench;
 mod broker;
 mod control;
 mod differ;
+mod folios;
 mod luo;
 mod many;
 mod model;

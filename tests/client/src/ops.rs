@@ -3,8 +3,8 @@
 //! The operations, by name.
 
 use crate::{
-    attr, bench, broker, control, differ, luo, many, model, mounts, names, quote, scale, soak,
-    space, stress, sys, times, tree, unescape, usage, watch, Failure, Outcome,
+    attr, bench, broker, control, differ, folios, luo, many, model, mounts, names, quote, scale,
+    soak, space, stress, sys, times, tree, unescape, usage, watch, Failure, Outcome,
 };
 use rustix::fd::RawFd;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags, SeekFrom};
@@ -104,7 +104,9 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "peek" => tree::peek(&args),
         "aligned" => tree::aligned(&args),
         "remove-range" => tree::remove_range(&args),
-        "pfns" => tree::pfns(&args),
+        "advise-huge" => tree::advise_huge(&args),
+        "pfns" => folios::pfns(&args),
+        "folios" => folios::folios(&args),
         "list-changing" => tree::list_changing(&args),
         "statfs" => tree::statfs(&args),
         "space" => space::space(&args),

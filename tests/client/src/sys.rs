@@ -224,6 +224,13 @@ pub fn remove_range(n: usize, at: usize, length: usize) -> Result<()> {
     }
 }
 
+/// madvise(MADV_HUGEPAGE) of the mapping number `n`.
+pub fn advise_huge(n: usize) -> Result<()> {
+    let (addr, all) = *mappings().get(n).ok_or(Errno::INVAL)?;
+    // SAFETY: it is a mapping of this program, the contents of which stay as they are.
+    unsafe { rustix::mm::madvise(addr as *mut _, all, rustix::mm::Advice::LinuxHugepage) }
+}
+
 /// FIOQSIZE: how many bytes the file takes up.
 pub fn fioqsize(at: BorrowedFd<'_>) -> Result<i64> {
     let mut bytes = 0;

@@ -380,32 +380,9 @@ pub fn remove_range(args: &Args<'_>) -> Outcome {
     Ok(None)
 }
 
-/// `pfns FD LENGTH FILE`: the numbers of the physical pages of the file, one a line, into FILE.
-pub fn pfns(args: &Args<'_>) -> Outcome {
-    use std::os::unix::fs::FileExt;
-    const PAGE: usize = 4096;
-    let length: usize = args.number(1)?;
-    let number = 7;
-    let fd = sys::fd(args.fd(0)?);
-    sys::map(fd, length, true, false, number)?;
-    let Some(all) = sys::mapping(number) else {
-        return usage("no mapping");
-    };
-    let pagemap = File::open("/proc/self/pagemap")?;
-    let mut out = String::new();
-    let mut sum = 0u64;
-    for page in all.chunks(PAGE) {
-        sum += u64::from(page[0]);
-        let mut entry = [0; 8];
-        pagemap.read_exact_at(&mut entry, (page.as_ptr() as usize / PAGE * 8) as u64)?;
-        let entry = u64::from_le_bytes(entry);
-        if entry >> 63 == 0 || entry & ((1 << 55) - 1) == 0 {
-            return Err(Failure::Wrong("a page is not there".into()));
-        }
-        let _ = writeln!(out, "{:x}", entry & ((1 << 55) - 1));
-    }
-    std::hint::black_box(sum);
-    fs::write(args.text(2)?, out)?;
+/// `advise-huge SLOT`: madvise(MADV_HUGEPAGE) of the mapping.
+pub fn advise_huge(args: &Args<'_>) -> Outcome {
+    sys::advise_huge(args.number(0)?)?;
     Ok(None)
 }
 

@@ -39,6 +39,7 @@
  * zeroes up to the next multiple of KEXECFS_RECORD_ALIGN bytes. The stream holds
  *
  *   - one KEXECFS_RECORD_DOMAIN, which is the first record,
+ *   - at most one KEXECFS_RECORD_HUGE,
  *   - a KEXECFS_RECORD_FILE for each file, in any order,
  *   - if the domain has a tree data/, a KEXECFS_RECORD_INODE for each of its
  *     inodes, a KEXECFS_RECORD_NAME for each of its names and a
@@ -96,11 +97,11 @@
 
 /* The version of this ABI, see above */
 #define KEXECFS_ABI_MAJOR		1
-#define KEXECFS_ABI_MINOR		0
+#define KEXECFS_ABI_MINOR		1
 
 /*
  * The bits of struct kexecfs_features that have a meaning. There are none yet:
- * version 1.0 needs none.
+ * version 1.1 needs none. It has added KEXECFS_RECORD_HUGE.
  */
 #define KEXECFS_FEATURES		0
 
@@ -208,12 +209,13 @@ static_assert(sizeof(struct kexecfs_index_entry) == 32);
 #define KEXECFS_RECORD_INODE		4	/* struct kexecfs_inode_record */
 #define KEXECFS_RECORD_NAME		5	/* struct kexecfs_name_record */
 #define KEXECFS_RECORD_XATTR		6	/* struct kexecfs_xattr_record */
+#define KEXECFS_RECORD_HUGE		7	/* struct kexecfs_huge_record */
 
 /*
  * Bits of the flags of struct kexecfs_record.
  *
  * KEXECFS_RECORD_MUST_UNDERSTAND: a reader that does not know this type of record
- * must not read the domain. The types above have it set.
+ * must not read the domain. The types above have it set, but KEXECFS_RECORD_HUGE.
  */
 #define KEXECFS_RECORD_MUST_UNDERSTAND	0x1
 
@@ -289,6 +291,29 @@ struct kexecfs_domain_record {
 };
 
 static_assert(sizeof(struct kexecfs_domain_record) == 96);
+
+/*
+ * Values of the huge of struct kexecfs_huge_record: when files of data/ get huge
+ * pages, as the option huge= of a mount of tmpfs says it.
+ */
+#define KEXECFS_HUGE_NEVER		1
+#define KEXECFS_HUGE_ALWAYS		2
+#define KEXECFS_HUGE_WITHIN_SIZE	3
+#define KEXECFS_HUGE_ADVISE		4
+
+/**
+ * struct kexecfs_huge_record - When files of data/ get huge pages.
+ * @huge:     KEXECFS_HUGE_*.
+ * @reserved: Zero.
+ *
+ * Without this record it is the default of the reader.
+ */
+struct kexecfs_huge_record {
+	u32 huge;
+	u32 reserved;
+};
+
+static_assert(sizeof(struct kexecfs_huge_record) == 8);
 
 /**
  * struct kexecfs_file_record - A file that is preserved in a domain.

@@ -119,6 +119,10 @@ constant! {
     RECORD_XATTR: u16 = KEXECFS_RECORD_XATTR
 }
 constant! {
+    /// The type of a record that holds a [`HugeRecord`], `KEXECFS_RECORD_HUGE`.
+    RECORD_HUGE: u16 = KEXECFS_RECORD_HUGE
+}
+constant! {
     /// The flag of records that no reader may skip, `KEXECFS_RECORD_MUST_UNDERSTAND`.
     RECORD_MUST_UNDERSTAND: u16 = KEXECFS_RECORD_MUST_UNDERSTAND
 }
@@ -130,6 +134,22 @@ constant! {
 constant! {
     /// The flag of domains that stay when they are unmounted, `KEXECFS_DOMAIN_PERSIST`.
     DOMAIN_PERSIST: u32 = KEXECFS_DOMAIN_PERSIST
+}
+constant! {
+    /// Huge pages never, `KEXECFS_HUGE_NEVER`.
+    HUGE_NEVER: u32 = KEXECFS_HUGE_NEVER
+}
+constant! {
+    /// Huge pages always, `KEXECFS_HUGE_ALWAYS`.
+    HUGE_ALWAYS: u32 = KEXECFS_HUGE_ALWAYS
+}
+constant! {
+    /// Huge pages within the size of a file, `KEXECFS_HUGE_WITHIN_SIZE`.
+    HUGE_WITHIN_SIZE: u32 = KEXECFS_HUGE_WITHIN_SIZE
+}
+constant! {
+    /// Huge pages on advice, `KEXECFS_HUGE_ADVISE`.
+    HUGE_ADVISE: u32 = KEXECFS_HUGE_ADVISE
 }
 constant! {
     /// The flag of inodes whose contents are a file of LUO, `KEXECFS_INODE_TOKEN`.
@@ -249,6 +269,20 @@ assert_layout!(DomainRecord, bindings::kexecfs_domain_record, {
     name_len: name_len,
     session_len: session_len,
     flags: flags,
+});
+
+/// A mirror of `struct kexecfs_huge_record`.
+#[repr(C)]
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the fields are documented in the C header")]
+pub struct HugeRecord {
+    pub huge: u32,
+    pub reserved: u32,
+}
+
+assert_layout!(HugeRecord, bindings::kexecfs_huge_record, {
+    huge: huge,
+    reserved: reserved,
 });
 
 /// A mirror of `struct kexecfs_file_record`.
