@@ -10,7 +10,7 @@ export BUILD FLAVOR KERNEL_SRC
 help:		## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 	@echo
-	@echo '  FLAVOR=fast|debug     which kernel (tests run on debug)'
+	@echo '  FLAVOR=fast|debug|debian  which kernel (tests run on debug)'
 	@echo '  KERNEL_SRC=DIR        a Linux 7.3 tree to use instead of Debian'"'"'s'
 	@echo "  TESTS='-g quick'      what make test passes to tests/check"
 	@echo '  SHARD=1/8             which part of test-all, each of less than an hour'
@@ -72,6 +72,9 @@ man:		## check the man pages, and compress them into build/man
 install-man:	## install them below DESTDIR=
 	@scripts/man "$(DESTDIR)"
 
+deb: tree	## Debian packages of a kernel, of the units and the man pages, in build/deb
+	@scripts/deb
+
 tree:		## the patched kernel tree, build/linux
 	@scripts/packages
 	@$(make_tree)
@@ -89,10 +92,10 @@ install-units:	## install the units of systemd/ below DESTDIR=
 	install -m 755 systemd/kexecfs-kexec "$(DESTDIR)/usr/libexec"
 
 clean:		## remove what was built; the downloaded source stays
-	rm -rf $(addprefix $(BUILD)/,fast debug lint initramfs log results)
+	rm -rf $(addprefix $(BUILD)/,fast debug debian lint initramfs deb disk log results)
 
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench kernel shell lint man install-man tree install-overlay install-units clean distclean
+.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench kernel shell lint man install-man deb tree install-overlay install-units clean distclean
 .NOTPARALLEL:
