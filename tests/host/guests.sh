@@ -104,7 +104,11 @@ own_of()
 	words=$(append_of "$test")
 	mem=$(directive "$test" _guest_mem)
 	options=(--smp "$(processors_of "$test")" ${mem:+--mem "$mem"})
-	[[ $test != users/* ]] || options+=(--debian)
+	if has_directive "$test" _guest_disk; then
+		options+=(--disk)
+	elif [[ $test == users/* ]]; then
+		options+=(--debian)
+	fi
 	! has_directive "$test" _guest_icount || options+=(--icount)
 	! has_directive "$test" _guest_tools || options+=(--share "$build/posix/guest")
 	! has_directive "$test" _guest_programs || options+=(--share "$build/programs/$(programs_of "$test")")
@@ -122,13 +126,14 @@ options_of()
 
 run_in_guest()
 {
-	local test=$1 out=$results/$1 begin=$SECONDS status options
+	local test=$1 out=$results/$1 begin=$SECONDS status options flavor=$flavor
 
 	if [[ $test == kunit ]]; then
 		run_kunit
 		return
 	fi
 	options_of "$test"
+	! has_directive "$test" _guest_disk || flavor=debian
 	"$top/scripts/guest" --flavor "$flavor" --log "$out.log" --timeout "$(limit_of "$test")" \
 		"${options[@]}" -- /tests/common/runner "$test" > "$out.qemu" 2>&1
 	status=$?
@@ -159,6 +164,7 @@ run_tests_in_guests()
 	"$top/scripts/initramfs" "$flavor" || die "no initramfs"
 	[[ " ${chosen[*]}" != *" users/"* ]] || "$top/scripts/initramfs" "$flavor" debian ||
 		rm -f "$build/initramfs/$flavor-debian.cpio"
+	! any_needs _guest_disk || "$top/scripts/disk" || die "no Debian on a disk"
 	export KX_NO_REFRESH=1
 	make_warm || die "no guest came up to go on from"
 	echo "${#chosen[@]} tests on $flavor, $jobs at a time; results in $results"
