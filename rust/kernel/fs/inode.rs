@@ -213,8 +213,9 @@ impl<T: FileSystem> Inode<T> {
         // SAFETY: The inode is valid.
         let locked = unsafe { bindings::inode_trylock(self.as_ptr()) } != 0;
 
+        // Not `then_some()`: it would make and drop a guard, and so unlock, what is not locked.
         // INVARIANT: It has just been locked.
-        locked.then_some(InodeGuard(LockedInode(self, NotThreadSafe)))
+        locked.then(|| InodeGuard(LockedInode(self, NotThreadSafe)))
     }
 }
 
