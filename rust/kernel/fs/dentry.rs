@@ -6,7 +6,9 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 //!
 //! For file systems whose tree lies in the dcache alone, as ramfs does: entries are made
-//! persistent, and lookup finds what is there.
+//! persistent, and lookup finds what is there. A directory may have entries that are only made when
+//! they are looked up, see [`InodeOperations::lookup`](super::InodeOperations::lookup): from then
+//! on these are as the others.
 
 use super::{
     offset_ctx::{
@@ -278,6 +280,33 @@ impl<T: FileSystem> Dentry<T> {
             // so it is no root, and stays there. `forget` gets what it wants.
             unsafe { bindings::locked_recursive_removal(child, Some(forget)) };
         }
+        // SAFETY: The dentry is the one that start_removing_noperm() returned.
+        unsafe { bindings::end_dirop(child) };
+    }
+
+    /// Notifies watchers that there is the name `name` in this directory now (`fsnotify_create()`),
+    /// if it is there.
+    ///
+    /// For a name that nobody has looked up yet, see
+    /// [`InodeOperations::lookup`](super::InodeOperations::lookup): that is done here, if anything
+    /// in the superblock is watched. May sleep; holds the lock of the directory, so that the
+    /// event of a removal, which needs it as well, comes later.
+    pub fn fsnotify_create(&self, name: &CStr) {
+        if !self.sb().fsnotify_sb_has_watchers() || self.check_can_lookup().is_err() {
+            return;
+        }
+        // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
+        // call.
+        let child =
+            unsafe { bindings::start_removing_noperm_name(self.as_ptr(), name.as_char_ptr()) };
+        let Ok(child) = from_err_ptr(child) else {
+            return;
+        };
+        // SAFETY: The dentry is valid, and positive as it has a child.
+        let dir = unsafe { bindings::d_inode(self.as_ptr()) };
+
+        // SAFETY: The directory is positive and locked, which makes the name stable.
+        unsafe { bindings::fsnotify_create(dir, child) };
         // SAFETY: The dentry is the one that start_removing_noperm() returned.
         unsafe { bindings::end_dirop(child) };
     }

@@ -47,6 +47,9 @@ pub use self::mmap::{
 mod open_file;
 pub use self::open_file::OpenFile;
 
+mod readdir;
+pub use self::readdir::DirContext;
+
 mod seek;
 pub(super) use self::seek::position;
 pub use self::seek::{
@@ -158,6 +161,18 @@ pub trait FileOperations: Sized + 'static {
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _seek: Seek<'_, Self::FileSystem>,
     ) -> Result<Offset> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Lists the entries of a directory, from the position of `ctx` on until there is no more room
+    /// or no more entry.
+    ///
+    /// Called with the lock of the directory held, if only shared, and one at a time for an open
+    /// file.
+    fn iterate_shared(
+        _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
+        _ctx: &mut DirContext<'_>,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -401,7 +416,18 @@ impl<O: FileOperations> VTable<O> {
         } else {
             None
         },
-        read: if O::HAS_READ { Some(Self::read) } else { None },
+        iterate_shared: if O::HAS_ITERATE_SHARED {
+            Some(readdir::iterate_shared::<O>)
+        } else {
+            None
+        },
+        read: if O::HAS_READ {
+            Some(Self::read)
+        } else if O::HAS_ITERATE_SHARED {
+            Some(bindings::generic_read_dir)
+        } else {
+            None
+        },
         write: if O::HAS_WRITE {
             Some(Self::write)
         } else {

@@ -21,7 +21,8 @@ use super::{
     DevT,
     FileSystem,
     Inode,
-    LockedInode, //
+    LockedInode,
+    NewInode, //
 };
 use crate::{
     bindings,
@@ -49,6 +50,9 @@ pub use self::link::{
     Link,
     Unlink, //
 };
+
+mod lookup;
+pub use self::lookup::Lookup;
 
 mod rename;
 pub use self::rename::Rename;
@@ -87,6 +91,25 @@ pub use self::rename::Rename;
 pub trait InodeOperations: Sized + 'static {
     /// The file system that the inodes belong to.
     type FileSystem: FileSystem;
+
+    /// Looks up a name that isn't in the dcache, and makes the inode that it is the name of, or
+    /// returns none if there is none. Without this method there is what is in the dcache alone.
+    ///
+    /// What is found is an entry from then on as one that was made: persistent, so that the name is
+    /// not looked up again before it is removed.
+    ///
+    /// Called with the lock of the directory held, if only shared: two names may be looked up at a
+    /// time.
+    ///
+    /// # Errors
+    ///
+    /// `EISDIR` if the inode is a directory, which would be a link of this one, `EXDEV` if it is of
+    /// another superblock, `ENAMETOOLONG` before it is called.
+    fn lookup<'a>(
+        _lookup: Lookup<'a, Self::FileSystem>,
+    ) -> Result<Option<NewInode<'a, Self::FileSystem>>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Makes a regular file.
     ///
@@ -217,14 +240,17 @@ pub struct InodeOps<T: FileSystem> {
 
 impl<T: FileSystem> InodeOps<T> {
     /// The table for directories of the kind `O`; names are looked up in the dcache alone
-    /// (`simple_lookup()`).
+    /// (`simple_lookup()`), unless it has [`lookup`].
     ///
     /// Only a directory with an offset map has operations that add and move names, or remove
-    /// directories: an `O` with these but without [`get_offset_ctx`] doesn't compile.
+    /// directories: an `O` with these but without [`get_offset_ctx`] doesn't compile. Nor does one
+    /// with [`lookup`] and an offset map, which would lack the names that were looked up.
     ///
     /// [`get_offset_ctx`]: InodeOperations::get_offset_ctx
+    /// [`lookup`]: InodeOperations::lookup
     pub const fn dir<O: InodeOperations<FileSystem = T>>() -> Self {
         const_assert!(O::HAS_GET_OFFSET_CTX || !VTable::<O>::NEEDS_OFFSET_CTX);
+        const_assert!(!O::HAS_GET_OFFSET_CTX || !O::HAS_LOOKUP);
         // INVARIANT: Both depend on whether `O` has it.
         Self {
             table: &VTable::<O>::DIR,
@@ -316,7 +342,11 @@ impl<O: InodeOperations> VTable<O> {
     };
 
     const DIR: bindings::inode_operations = bindings::inode_operations {
-        lookup: Some(bindings::simple_lookup),
+        lookup: if O::HAS_LOOKUP {
+            Some(lookup::lookup::<O>)
+        } else {
+            Some(bindings::simple_lookup)
+        },
         unlink: if O::HAS_UNLINK {
             Some(link::unlink::<O>)
         } else {

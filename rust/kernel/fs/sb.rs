@@ -132,6 +132,12 @@ impl<T: FileSystem> SuperBlock<T> {
         flags & bindings::SB_RDONLY != 0
     }
 
+    /// Whether anything in it is watched (`fsnotify_sb_has_watchers()`).
+    pub fn fsnotify_sb_has_watchers(&self) -> bool {
+        // SAFETY: The superblock is valid.
+        unsafe { bindings::fsnotify_sb_has_watchers(self.as_ptr()) }
+    }
+
     /// The root directory: `sb->s_root`, which a superblock has from `fill_super` to `kill_sb`.
     pub fn root(&self) -> Option<&Dentry<T>> {
         // SAFETY: The superblock is valid. Before it has its root, only the task that fills it sees

@@ -149,6 +149,17 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
         to_result(unsafe { bindings::simple_unlink(dir, dentry) })
     }
 
+    /// Removes it, and the dentry from the dcache (`d_drop()`), which the VFS does later else: what
+    /// gets the name next is found by it as soon as this returns.
+    pub fn simple_unlink_drop(self) -> Result {
+        let dentry = self.dentry.as_ptr();
+
+        self.simple_unlink()?;
+        // SAFETY: The VFS holds a reference to the dentry for this call.
+        unsafe { bindings::d_drop(dentry) };
+        Ok(())
+    }
+
     /// Removes a directory, and the link that its `..` is (`simple_rmdir()`).
     ///
     /// # Errors
