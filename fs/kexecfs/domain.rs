@@ -19,13 +19,17 @@ mod sessions;
 
 mod arrival;
 mod fds;
+mod names;
 mod states;
 
 mod end;
 mod info;
 mod mount;
 
-pub(crate) use entry::Entry;
+pub(crate) use entry::{
+    Entry,
+    Owner, //
+};
 pub(crate) use info::DomainInfo;
 pub(crate) use op::{
     HeldData,
@@ -122,6 +126,8 @@ pub(crate) struct Domain {
     /// How often a prepare was undone, by which plans for files of `data/` are void.
     prepares: Atomic<u32>,
     walks: Atomic<u32>,
+    /// How many tasks release entries of `fd_restore` and have names to remove.
+    releasing: Atomic<u32>,
     /// How many inodes of `data/` there are, with and without a name.
     pub(crate) inodes: Atomic<i32>,
     /// Keeps the superblock while the domain has to live on without a mount.
@@ -214,6 +220,7 @@ impl Domain {
                 xattrs: SimpleXattrCache::new()?,
                 prepares: Atomic::new(1),
                 walks: Atomic::new(0),
+                releasing: Atomic::new(0),
                 inodes: Atomic::new(0),
                 kept <- new_mutex!(None, "Domain::kept"),
                 until_used: Atomic::new(false),

@@ -8,6 +8,7 @@ pub(crate) mod text;
 
 mod fd_restore;
 mod fds;
+mod restore_dir;
 mod state;
 
 pub(crate) mod tree;

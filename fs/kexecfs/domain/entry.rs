@@ -3,6 +3,7 @@
 //! The files of a domain that have a name: in `fd_preserve` and in `fd_restore`.
 
 use crate::{
+    identity::Identity,
     space::{
         bytes_of,
         size_of, //
@@ -29,8 +30,15 @@ use kernel::{
         },
         Arc,
         SpinLock, //
+    },
+    task::{
+        Kgid,
+        Kuid, //
     }, //
 };
+
+/// The owner of a name in `fd_restore` and its group.
+pub(crate) type Owner = (Kuid, Kgid);
 
 /// A file that is preserved.
 pub(super) struct Preserved {
@@ -39,6 +47,8 @@ pub(super) struct Preserved {
     /// How many bytes it counts for the domain's limit.
     pub(super) counted: u64,
     pub(super) compatible: Compatible,
+    /// The owner that the inode of the entry gets, unless it has one already.
+    pub(super) owner: Owner,
 }
 
 /// A name in `fd_preserve`.
@@ -79,6 +89,11 @@ pub(crate) struct Entry {
     pub(super) compatible: Option<Compatible>,
     /// Set once the file is released, by `rm`, `fd_unpreserve` or `finish`.
     released: Atomic<bool>,
+    /// The number of its inode, 0 before the first look at it.
+    ino: Atomic<u64>,
+    /// Whether its name has been looked up, and so perhaps has a dentry. Changed under
+    /// `Domain::table`.
+    looked_up: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
     restored: Atomic<bool>,
     /// The file, if it is preserved, or once it has been restored, until it is released.
@@ -102,6 +117,8 @@ impl Entry {
             token,
             compatible,
             released: Atomic::new(false),
+            ino: Atomic::new(0),
+            looked_up: Atomic::new(false),
             restored: Atomic::new(false),
             file <- new_spinlock!(None, "Entry::file"),
             kept: Atomic::new(false),
@@ -180,6 +197,36 @@ impl Entry {
     /// Releases the entry: a task that has it open gets `ESTALE`.
     pub(super) fn set_released(&self) {
         self.released.store(true, Relaxed);
+    }
+
+    /// The number of its inode, which is one of the domain's.
+    ///
+    /// # Errors
+    ///
+    /// `EOVERFLOW` if there is none left.
+    pub(crate) fn ino(&self, identity: &Identity) -> Result<u64> {
+        let ino = self.ino.load(Relaxed);
+
+        if ino != 0 {
+            return Ok(ino);
+        }
+        let new = identity.new_ino()?;
+
+        Ok(match self.ino.cmpxchg(0, new, Relaxed) {
+            Ok(_) => new,
+            // Another task was faster.
+            Err(ino) => ino,
+        })
+    }
+
+    /// Whether its name may have a dentry. That of an entry which was released gets none any more.
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.looked_up.load(Relaxed)
+    }
+
+    /// Its name is being looked up.
+    pub(super) fn set_looked_up(&self) {
+        self.looked_up.store(true, Relaxed);
     }
 
     /// # Errors

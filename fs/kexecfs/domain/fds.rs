@@ -6,6 +6,7 @@ use super::{
     entry::{
         counted,
         Entry,
+        Owner,
         Preserved,
         Slot, //
     },
@@ -57,9 +58,12 @@ use kernel::{
 pub(crate) struct Released(RBTree<Name, Arc<Entry>>);
 
 impl Released {
-    /// Their names.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
-        self.0.keys()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.0.values()
     }
 }
 
@@ -88,28 +92,6 @@ impl Domain {
             each(name, compatible, entry.size)?;
         }
         Ok(())
-    }
-
-    /// All that is in `fd_restore`.
-    pub(crate) fn entries(&self) -> Result<KVVec<Arc<Entry>>> {
-        let mut entries = self.restorable()?;
-
-        for slot in self.table.lock().preserved.values() {
-            if let Slot::Done(preserved) = slot {
-                entries.push(preserved.entry.clone(), GFP_KERNEL_ACCOUNT)?;
-            }
-        }
-        Ok(entries)
-    }
-
-    /// The files that were handed over, in the order of their names.
-    pub(crate) fn restorable(&self) -> Result<KVVec<Arc<Entry>>> {
-        let mut entries = KVVec::new();
-
-        for entry in self.table.lock().restorable.values() {
-            entries.push(entry.clone(), GFP_KERNEL_ACCOUNT)?;
-        }
-        Ok(entries)
     }
 
     // What comes from user space. The caller is inside the gate, but for that of
@@ -169,16 +151,17 @@ impl Domain {
             .map_err(|e| Failure::new(e, "size= bytes are held"))
     }
 
-    /// Preserves a file under a name that is reserved for it, and returns its entry.
+    /// Preserves a file under a name that is reserved for it.
     ///
-    /// `make` gets that before, to make what it needs of it, which is returned as well.
-    pub(crate) fn preserve<T>(
+    /// `owner` is called under the lock that [`Domain::set_owner`] takes: who changes the owner of
+    /// the directory before that misses no name.
+    pub(crate) fn preserve(
         &self,
         name: &Name,
         file: HeldFile,
         room: Reservation<'_>,
-        make: impl FnOnce(&Arc<Entry>) -> Result<T>,
-    ) -> Result<(Arc<Entry>, T), Failure> {
+        owner: impl FnOnce() -> Owner,
+    ) -> Result<(), Failure> {
         let mut op = self.op.lock_killable()?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
@@ -188,7 +171,6 @@ impl Domain {
             size_of_held(&file),
             file.file().into(),
         )?;
-        let made = make(&entry)?;
         let result = match self.make_session(&mut op) {
             Ok(session) => session.preserve(file, token),
             Err(failure) => {
@@ -208,25 +190,28 @@ impl Domain {
                 return Err(Failure::new(e, "LUO could not preserve it").or_no_memory());
             }
         };
-        let preserved = Preserved {
-            entry: entry.clone(),
-            counted: room.commit(),
-            compatible,
-        };
+        let counted = room.commit();
         op.next_token = next_token;
 
         let mut table = self.table.lock();
+        let preserved = Preserved {
+            entry,
+            counted,
+            compatible,
+            owner: owner(),
+        };
         if let Some(slot) = table.preserved.get_mut(name) {
             *slot = Slot::Done(preserved);
         }
         table.pending -= 1;
         drop(table);
         self.settled.notify_all();
-        Ok((entry, made))
+        Ok(())
     }
 
-    /// Unpreserves a file.
-    pub(crate) fn unpreserve(&self, name: &Name) -> Result<(), Failure> {
+    /// Unpreserves a file, and returns its entry, of which the name has to be removed outside the
+    /// gate: a task that reads the directory keeps its lock as long as it likes.
+    pub(crate) fn unpreserve(&self, name: &Name) -> Result<Arc<Entry>, Failure> {
         let op = self.op.lock_killable()?;
         let entry = {
             let table = self.table.lock();
@@ -242,7 +227,8 @@ impl Domain {
             }
         };
 
-        self.unpreserve_entry(op, &entry)
+        self.unpreserve_entry(op, &entry)?;
+        Ok(entry)
     }
 
     /// Unpreserves the file of an entry, which the state allows for.
@@ -347,8 +333,8 @@ impl Domain {
 
     /// Finishes the domain: releases the files that were handed over.
     ///
-    /// Returns them. Their names have to be removed outside the gate: a task that reads the
-    /// directory keeps its lock as long as it likes.
+    /// Returns them. Their names have to be removed outside the gate, as by
+    /// [`Domain::unpreserve`].
     pub(crate) fn finish(&self) -> Result<Released, Failure> {
         let released = {
             let mut op = self.op.lock_killable()?;

@@ -5,6 +5,7 @@
 use crate::{
     domain::entry::{
         Entry,
+        Owner,
         Slot, //
     },
     handover::Tree,
@@ -40,6 +41,8 @@ pub(super) struct Table {
     pub(super) slots: u32,
     pub(super) pending: u32,
     pub(super) restorable: RBTree<Name, Arc<Entry>>,
+    /// The owner that the inodes of `restorable` get, as far as they have none yet.
+    pub(super) restorable_owner: Owner,
     /// `data/` as it came in, until the domain is mounted.
     pub(super) tree: Option<Arc<Tree>>,
     pub(super) failure: Option<Failure>,
@@ -86,6 +89,7 @@ impl Table {
             slots: 0,
             pending: 0,
             restorable,
+            restorable_owner: (options.uid, options.gid),
             tree,
             failure: None,
             incoming,

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `fd_restore`: descriptors out of a domain.
-//!
-//! Its entries are those of the files that the domain holds, whether they are preserved or were
-//! handed over.
+//! `fd_restore/NAME`: descriptors out of a domain.
 
 use crate::{
     data::item::Node,
@@ -12,10 +9,6 @@ use crate::{
         Entry, //
     },
     files::{
-        attr::{
-            set_attributes,
-            ControlFile, //
-        },
         command::{
             check_subject,
             report,
@@ -25,15 +18,7 @@ use crate::{
     },
     gate::inside,
     types::KexecFs,
-    watch::{
-        notify,
-        notify_control,
-        STATE, //
-    },
-    words::{
-        failure::Failure,
-        name::Name, //
-    }, //
+    words::failure::Failure, //
 };
 use kernel::{
     fs::{
@@ -43,21 +28,10 @@ use kernel::{
             LocalFile,
             Offset, //
         },
-        Creating,
-        Dentry,
-        DentryRef,
         File,
         FileOperations,
-        FileOps,
         Inode,
-        InodeOperations,
-        InodeOps,
-        Mode,
-        NewInode,
-        OpenFile,
-        SetAttr,
-        SuperBlock,
-        Unlink, //
+        OpenFile, //
     },
     new_mutex,
     prelude::*,
@@ -68,98 +42,12 @@ use kernel::{
     uaccess::UserSliceWriter, //
 };
 
-/// Its name in the root of a domain.
-pub(super) const FD_RESTORE: &CStr = c"fd_restore";
-
-/// The directory `fd_restore`, once the domain is mounted.
-pub(super) fn fd_restore(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, KexecFs>> {
-    sb.root()
-        .ok_or(ENOENT)?
-        .lookup_noperm_positive_unlocked(FD_RESTORE)
-}
-
-/// Makes the inode of an entry, which belongs to the owner of the directory.
-pub(super) fn new_entry<'a>(
-    fd_restore: &'a Dentry<KexecFs>,
-    entry: &Arc<Entry>,
-) -> Result<NewInode<'a, KexecFs>> {
-    let sb = fd_restore.sb();
-    let dir = fd_restore.inode().ok_or(ENOENT)?;
-    let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
-    let mut inode = NewInode::new(sb, Mode::reg(0o400), node)?;
-
-    inode.set_ino(sb.info().identity.new_ino()?);
-    inode.set_owner(dir.uid(), dir.gid());
-    inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
-    inode.set_file_ops(FileOps::new::<FdRestore>())?;
-    Ok(inode)
-}
-
-/// Looks up a name for an entry whose file is about to be preserved, and locks the directory.
-///
-/// The domain has reserved it: what has the name already is an entry that was released, which some
-/// task has still to remove.
-pub(super) fn create_entry<'a>(
-    fd_restore: &'a Dentry<KexecFs>,
-    name: &Name,
-) -> Result<Creating<'a, KexecFs>> {
-    match fd_restore.start_creating(name.as_c_str()) {
-        Err(e) if e == EEXIST => {
-            remove_released(fd_restore, name);
-            fd_restore.start_creating(name.as_c_str())
-        }
-        result => result,
-    }
-}
-
-/// Removes the name of an entry that was released, but not that of a later one.
-///
-/// Outside the gate: a reader of the directory keeps its lock as long as it likes. A name that
-/// stays for want of memory gives `ESTALE`.
-pub(super) fn remove_released(fd_restore: &Dentry<KexecFs>, name: &Name) {
-    fd_restore.remove_by_name(
-        name.as_c_str(),
-        |inode| matches!(inode.data(), Node::Entry(entry) if entry.is_released()),
-    );
-}
-
-/// The directory `fd_restore`.
-pub(super) struct RestoreDir;
-
-#[vtable]
-impl InodeOperations for RestoreDir {
-    type FileSystem = KexecFs;
-
-    fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
-        let inode = unlink.dentry().inode().ok_or(ENOENT)?;
-        let Node::Entry(entry) = inode.data() else {
-            return Err(EPERM);
-        };
-        let sb = inode.sb();
-
-        let is_change = inside(|| sb.info().release_entry(entry))
-            .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
-
-        succeeded(sb);
-        if is_change {
-            notify(sb, STATE);
-        }
-        notify_control();
-        unlink.simple_unlink()
-    }
-
-    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        attr.inode().sb().info().check_alive()?;
-        set_attributes(attr)
-    }
-}
-
 /// `fd_restore/NAME`: gives the reader a descriptor.
-struct FdRestore;
+pub(super) struct FdRestore;
 
 /// An open `fd_restore/NAME`.
 #[pin_data]
-struct OpenEntry {
+pub(super) struct OpenEntry {
     domain: Arc<Domain>,
     entry: Arc<Entry>,
     /// The descriptor of the last reader. It is kept, since a shell reads byte by byte.

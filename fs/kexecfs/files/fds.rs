@@ -11,11 +11,12 @@ use crate::{
             report,
             succeeded, //
         },
-        fd_restore::{
-            create_entry,
+        restore_dir::{
+            add_name,
             fd_restore,
-            new_entry,
-            remove_released, //
+            look_up_watched,
+            remove_name,
+            set_changed, //
         },
         text::{
             append,
@@ -155,8 +156,10 @@ fn preserve(
     // The memory that it takes grows with the file.
     let _mayfail = MayFail::new();
 
+    let dir = fd_restore(control.sb())?;
+    let inode = dir.inode().ok_or(ENOENT)?;
+
     inside(|| domain.reserve(name))?;
-    let dir = fd_restore(control.sb()).inspect_err(|_| domain.unreserve(name))?;
 
     // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
     // cgroup may let its members wait for memory.
@@ -166,20 +169,11 @@ fn preserve(
         held.populate()
             .map_err(|e| Failure::new(e, "its holes could not be filled").or_no_memory())?;
         domain.fit_room(&mut room, &held, 0)?;
-        // Before the gate, and before the file is preserved: what follows that does not fail.
-        let creating = create_entry(&dir, name)?;
-
-        inside(|| domain.preserve(name, held, room, |entry| new_entry(&dir, entry)))
-            .map(|(entry, inode)| (creating, entry, inode))
+        inside(|| domain.preserve(name, held, room, || (inode.uid(), inode.gid())))
     });
-    let (creating, entry, inode) = preserved.inspect_err(|_| domain.unreserve(name))?;
 
-    drop(creating.make_persistent(inode)?);
-    // Another task may have unpreserved it before there was a name to remove. That task has marked
-    // it before it locked the directory: either it has found the name, or this finds the mark.
-    if entry.is_released() {
-        remove_released(&dir, name);
-    }
+    preserved.inspect_err(|_| domain.unreserve(name))?;
+    add_name(&dir, domain, name);
     Ok(())
 }
 
@@ -219,25 +213,37 @@ impl FileOperations for FdUnpreserve {
         let mut buf = [0; COMMAND_MAX];
         let name = read_command(from, &mut buf, Name::of_file);
 
-        let name = match (check_subject(file), name) {
+        match (check_subject(file), name) {
             (Err(e), _) => Err(Failure::new(
                 e,
                 "the writer is not the subject that opened the file",
             )),
             (_, Err(e)) => Err(Failure::new(e, "no name of a file")),
             (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
-            (Ok(()), Ok(Some(name))) => match inside(|| domain.unpreserve(&name)) {
-                Ok(()) => Ok(name),
-                Err(failure) => Err(failure.of_file(&name)),
-            },
+            (Ok(()), Ok(Some(name))) => {
+                unpreserve(&domain, file, &name).map_err(|failure| failure.of_file(&name))
+            }
         }
         .map_err(|failure| report(file.sb(), failure))?;
-
-        if let Ok(fd_restore) = fd_restore(file.sb()) {
-            remove_released(&fd_restore, &name);
-        }
         succeeded(file.sb());
         notify_control();
         Ok(len)
     }
+}
+
+/// Unpreserves the file `name`, and removes its name.
+fn unpreserve(
+    domain: &Domain,
+    control: &OpenFile<'_, KexecFs>,
+    name: &Name,
+) -> Result<(), Failure> {
+    let dir = fd_restore(control.sb())?;
+
+    look_up_watched(&dir, name);
+    let _releasing = domain.releasing();
+    let entry = inside(|| domain.unpreserve(name))?;
+
+    remove_name(&dir, &entry);
+    set_changed(&dir);
+    Ok(())
 }

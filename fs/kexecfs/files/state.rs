@@ -11,9 +11,11 @@ use crate::{
             report,
             succeeded, //
         },
-        fd_restore::{
+        restore_dir::{
             fd_restore,
-            remove_released, //
+            look_up_all_watched,
+            remove_name,
+            set_changed, //
         },
         text::{
             append,
@@ -43,7 +45,8 @@ use kernel::{
         File,
         FileOperations,
         Inode,
-        OpenFile, //
+        OpenFile,
+        SuperBlock, //
     },
     prelude::*,
     sync::{
@@ -104,21 +107,16 @@ impl FileOperations for StateFile {
                 "no event, which are: prepare, cancel, finish",
             )),
             (Ok(()), Ok(None)) => return domain.check_alive().map(|()| len),
-            (Ok(()), Ok(Some(Event::Prepare))) => domain.prepare(file.sb()).map(|()| None),
-            (Ok(()), Ok(Some(Event::Cancel))) => inside(|| domain.cancel()).map(|()| None),
-            (Ok(()), Ok(Some(Event::Finish))) => inside(|| domain.finish()).map(Some),
+            (Ok(()), Ok(Some(Event::Prepare))) => domain.prepare(file.sb()),
+            (Ok(()), Ok(Some(Event::Cancel))) => inside(|| domain.cancel()),
+            (Ok(()), Ok(Some(Event::Finish))) => finish(domain, file.sb()),
         };
         let sb = file.sb();
-        let released = result.map_err(|failure| report(sb, failure))?;
 
+        result.map_err(|failure| report(sb, failure))?;
         // Outside the gate, as all that follows.
         domain.used(sb);
         domain.keep(sb);
-        if let (Ok(fd_restore), Some(released)) = (fd_restore(sb), released) {
-            for name in released.names() {
-                remove_released(&fd_restore, name);
-            }
-        }
         succeeded(sb);
         notify(sb, STATE);
         notify_control();
@@ -129,6 +127,24 @@ impl FileOperations for StateFile {
         table.register_wait(file, open.source.changed());
         open.poll(open.source.state_changes()) | poll::OUT
     }
+}
+
+/// Finishes the domain, and removes the names of the files that were handed over.
+fn finish(domain: &Domain, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+    let dir = fd_restore(sb)?;
+
+    look_up_all_watched(&dir, domain);
+    let _releasing = domain.releasing();
+    let released = inside(|| domain.finish())?;
+
+    // Outside the gate: a reader of the directory keeps its lock as long as it likes.
+    for entry in released.entries() {
+        remove_name(&dir, entry);
+    }
+    if !released.is_empty() {
+        set_changed(&dir);
+    }
+    Ok(())
 }
 
 /// `error`: shows why the last command failed.

@@ -10,17 +10,17 @@ use crate::{
     domain::Domain,
     files::{
         attr::ControlFile,
-        fd_restore::{
-            fd_restore,
-            new_entry,
-            RestoreDir,
-            FD_RESTORE, //
-        },
         fds::{
             FdPreserve,
             FdUnpreserve,
             FD_PRESERVE,
             FD_UNPRESERVE, //
+        },
+        restore_dir::{
+            self,
+            fd_restore,
+            RestoreDir,
+            FD_RESTORE, //
         },
         state::{
             ErrorFile,
@@ -93,16 +93,9 @@ pub(crate) fn make_tree(
     inode.set_owner(options.uid, options.gid);
     inode.set_nlink(2);
     inode.set_inode_ops(InodeOps::dir::<RestoreDir>())?;
-    inode.set_file_ops(FileOps::simple_dir())?;
-    let fd_restore = root.start_creating(FD_RESTORE)?.make_persistent(inode)?;
-
-    for entry in domain.entries()?.iter() {
-        let inode = new_entry(&fd_restore, entry)?;
-
-        fd_restore
-            .start_creating(entry.name.as_c_str())?
-            .make_persistent(inode)?;
-    }
+    inode.set_file_ops(FileOps::new::<RestoreDir>())?;
+    domain.set_owner((options.uid, options.gid));
+    root.start_creating(FD_RESTORE)?.instantiate(inode)?;
     make_data(sb, root, options, domain.tree().as_ref())
 }
 
@@ -151,22 +144,16 @@ pub(crate) fn change_owner(
         return Ok(());
     }
     set_owner(root)?;
-    let fd_restore = fd_restore(root.sb())?;
-
-    // First: what is preserved from then on gets the owner from here.
-    set_owner(&fd_restore)?;
     for name in [STATE, ERROR, FD_PRESERVE, FD_UNPRESERVE] {
         let dentry = root.lookup_noperm_positive_unlocked(name)?;
 
         set_owner(&dentry)?;
     }
-    for entry in domain.entries()?.iter() {
-        // One that is released meanwhile needs no owner.
-        if let Ok(dentry) = fd_restore.lookup_noperm_positive_unlocked(entry.name.as_c_str()) {
-            set_owner(&dentry)?;
-        }
-    }
-    Ok(())
+    restore_dir::change_owner(
+        &*fd_restore(root.sb())?,
+        domain,
+        (options.uid, options.gid),
+    )
 }
 
 /// The root directory.

@@ -108,6 +108,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "pfns" => folios::pfns(&args),
         "folios" => folios::folios(&args),
         "list-changing" => tree::list_changing(&args),
+        "list-from" => tree::list_from(&args),
         "statfs" => tree::statfs(&args),
         "space" => space::space(&args),
         "changes" => times::changes(&args),
@@ -153,6 +154,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "poll" => watch::poll(&args),
         "inotify" => watch::inotify(&args),
         "inotify-names" => watch::inotify_names(&args),
+        "inotify-file" => watch::inotify_file(&args),
         // Mounts
         "mount" => mounts::mount(&args),
         "umount" => mounts::umount(&args),

@@ -424,6 +424,37 @@ pub fn list_changing(args: &Args<'_>) -> Outcome {
     Ok(None)
 }
 
+/// `list-from DIR NAME`: opens DIR, goes to the position that was after NAME in an earlier listing, as
+/// a server of NFS does, and says what is listed there.
+pub fn list_from(args: &Args<'_>) -> Outcome {
+    let open = || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(args.text(0)?, flags, Mode::empty()).map_err(Failure::from)
+    };
+    let mut buf = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut entries = rustix::fs::RawDir::new(open()?, &mut buf);
+    let after = loop {
+        match entries.next() {
+            None => return Err(Failure::Wrong("the name is not listed".into())),
+            Some(entry) => {
+                let entry = entry?;
+                if entry.file_name().to_bytes() == args.text(1)?.as_bytes() {
+                    break entry.next_entry_cookie();
+                }
+            }
+        }
+    };
+    let dir = open()?;
+    rustix::fs::seek(&dir, rustix::fs::SeekFrom::Start(after))?;
+    let mut buf = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut entries = rustix::fs::RawDir::new(dir, &mut buf);
+    let mut all = String::from("list-from:");
+    while let Some(entry) = entries.next() {
+        let _ = write!(all, " {}", entry?.file_name().to_string_lossy());
+    }
+    Ok(Some(all))
+}
+
 /// `statfs DIR`: blocks of 4096 bytes and inodes, in all and free.
 pub fn statfs(args: &Args<'_>) -> Outcome {
     let s = rustix::fs::statfs(args.text(0)?)?;

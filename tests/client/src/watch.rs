@@ -81,8 +81,39 @@ pub fn inotify(args: &Args<'_>) -> Outcome {
 
 /// `inotify-names DIR CMD...`: runs CMD and says which names have come and gone in DIR by its end.
 pub fn inotify_names(args: &Args<'_>) -> Outcome {
-    let inot = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     let flags = inotify::WatchFlags::CREATE | inotify::WatchFlags::DELETE;
+    inotify_all(args, flags, |event| {
+        let what = if event.events().contains(inotify::ReadFlags::CREATE) {
+            "create"
+        } else {
+            "delete"
+        };
+        let name = event.file_name().unwrap_or_default();
+        format!("{what} {}", name.to_string_lossy())
+    })
+}
+
+/// `inotify-file PATH CMD...`: runs CMD and says how often the attributes of PATH have changed by its
+/// end, and whether it was removed.
+pub fn inotify_file(args: &Args<'_>) -> Outcome {
+    let flags = inotify::WatchFlags::ATTRIB | inotify::WatchFlags::DELETE_SELF;
+    inotify_all(args, flags, |event| {
+        if event.events().contains(inotify::ReadFlags::ATTRIB) {
+            "attributes".into()
+        } else if event.events().contains(inotify::ReadFlags::DELETE_SELF) {
+            "removed".into()
+        } else {
+            "end".into()
+        }
+    })
+}
+
+fn inotify_all(
+    args: &Args<'_>,
+    flags: inotify::WatchFlags,
+    text: fn(&inotify::Event<'_>) -> String,
+) -> Outcome {
+    let inot = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
     inotify::add_watch(&inot, args.text(0)?, flags)?;
     command(&Args(&args.0[1..]))?.status()?;
     let mut buf = [MaybeUninit::<u8>::uninit(); 4096];
@@ -94,12 +125,6 @@ pub fn inotify_names(args: &Args<'_>) -> Outcome {
             Err(rustix::io::Errno::AGAIN) => return Ok(Some(all)),
             Err(e) => return Err(e.into()),
         };
-        let what = if event.events().contains(inotify::ReadFlags::CREATE) {
-            "create"
-        } else {
-            "delete"
-        };
-        let name = event.file_name().unwrap_or_default();
-        all = format!("{all} {what} {}", name.to_string_lossy());
+        all = format!("{all} {}", text(&event));
     }
 }

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The names of a domain in `fd_restore`: what they lead to, and for whom.
+//!
+//! A name has an inode and a dentry from its first look-up until its entry is released.
+
+use super::{
+    entry::{
+        Entry,
+        Owner,
+        Slot, //
+    },
+    Domain, //
+};
+use crate::words::name::Name;
+use kernel::{
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        atomic::{
+            Acquire,
+            Full, //
+        },
+        Arc, //
+    }, //
+};
+
+/// A task that releases entries and then removes their names.
+pub(crate) struct Releasing<'a>(&'a Domain);
+
+impl Drop for Releasing<'_> {
+    fn drop(&mut self) {
+        self.0.releasing.fetch_sub(1, Full);
+    }
+}
+
+impl Domain {
+    /// Fills `batch` with what is in `fd_restore`, in the order of the names: from the name behind
+    /// `after` on, or else from the one that has `skip` before it.
+    pub(crate) fn entries(
+        &self,
+        after: Option<&Name>,
+        skip: usize,
+        batch: &mut [Option<Arc<Entry>>],
+    ) {
+        let mut table = self.table.lock();
+        let mut places = batch.iter_mut();
+        let mut skip = skip;
+        let mut add = |entry: &Arc<Entry>| {
+            if skip != 0 {
+                skip -= 1;
+                return true;
+            }
+            places
+                .next()
+                .map(|place| *place = Some(entry.clone()))
+                .is_some()
+        };
+
+        // There are never both kinds.
+        walk_after(&mut table.restorable, after, &mut add);
+        walk_after(&mut table.preserved, after, |slot| match slot {
+            Slot::Pending => true,
+            Slot::Done(preserved) => add(&preserved.entry),
+        });
+    }
+
+    /// Looks `name` up in `fd_restore`: what it is the name of, and the owner of that.
+    ///
+    /// The caller makes a dentry of it, and has locked the directory for that.
+    pub(crate) fn look_up(&self, name: &Name) -> Option<(Arc<Entry>, Owner)> {
+        let table = self.table.lock();
+        let (entry, owner) = match table.preserved.get(name) {
+            Some(Slot::Done(preserved)) => (&preserved.entry, preserved.owner),
+            _ => (table.restorable.get(name)?, table.restorable_owner),
+        };
+
+        entry.set_looked_up();
+        Some((entry.clone(), owner))
+    }
+
+    /// Changes the owner of all names in `fd_restore` that have not been looked up yet.
+    pub(crate) fn set_owner(&self, owner: Owner) {
+        let mut table = self.table.lock();
+
+        table.restorable_owner = owner;
+        for slot in table.preserved.values_mut() {
+            if let Slot::Done(preserved) = slot {
+                preserved.owner = owner;
+            }
+        }
+    }
+
+    /// The files that were handed over, in the order of their names.
+    pub(crate) fn restorable(&self) -> Result<KVVec<Arc<Entry>>> {
+        let mut entries = KVVec::new();
+
+        loop {
+            let table = self.table.lock();
+            let nr = table.restorable.values().count();
+
+            if nr <= entries.capacity() {
+                for entry in table.restorable.values() {
+                    entries.push_within_capacity(entry.clone())?;
+                }
+                return Ok(entries);
+            }
+            // Without the lock: it may wait for the cgroup.
+            drop(table);
+            entries.reserve(nr, GFP_KERNEL_ACCOUNT)?;
+        }
+    }
+
+    /// Begins to release entries and to remove their names, until what this returns is dropped.
+    pub(crate) fn releasing(&self) -> Releasing<'_> {
+        self.releasing.fetch_add(1, Full);
+        Releasing(self)
+    }
+
+    /// Whether a name that has been preserved anew may lead to an entry that was released before.
+    pub(crate) fn is_releasing(&self) -> bool {
+        // If not, all that was removed is seen to be so. A task that has released the entry whose
+        // name is preserved by now had begun before: it needs `table`, as does who preserves.
+        self.releasing.load(Acquire) != 0
+    }
+}
+
+/// Calls `each` for the values in `tree` behind the key `after`, or for all, until it returns false.
+fn walk_after<V>(
+    tree: &mut RBTree<Name, V>,
+    after: Option<&Name>,
+    mut each: impl FnMut(&V) -> bool,
+) {
+    let mut cursor = match after {
+        Some(name) => tree.cursor_lower_bound_mut(name),
+        None => tree.cursor_front_mut(),
+    };
+
+    while let Some(at) = cursor {
+        let (name, value) = at.current();
+
+        if after != Some(name) && !each(value) {
+            return;
+        }
+        cursor = at.move_next();
+    }
+}

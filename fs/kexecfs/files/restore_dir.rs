@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The directory `fd_restore`.
+//!
+//! Its entries are those of the files that the domain holds, whether they are preserved or were
+//! handed over. An inode and a dentry are made when a name is first looked up, and stay until its
+//! entry is released: so a mount and a preserve make none, and what is changed of an inode, and
+//! who watches it, is kept as in any file system.
+
+use crate::{
+    data::item::Node,
+    domain::{
+        Domain,
+        Entry,
+        Owner, //
+    },
+    files::{
+        attr::{
+            set_attributes,
+            ControlFile, //
+        },
+        command::{
+            report,
+            succeeded, //
+        },
+        fd_restore::FdRestore, //
+    },
+    gate::inside,
+    types::KexecFs,
+    watch::{
+        notify,
+        notify_control,
+        STATE, //
+    },
+    words::name::Name, //
+};
+use kernel::{
+    fs::{
+        file::{
+            LocalFile,
+            Offset, //
+        },
+        Dentry,
+        DentryRef,
+        DirContext,
+        FileOperations,
+        FileOps,
+        Inode,
+        InodeOperations,
+        InodeOps,
+        Lookup,
+        Mode,
+        NewInode,
+        SetAttr,
+        SuperBlock,
+        Unlink, //
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Its name in the root of a domain.
+pub(super) const FD_RESTORE: &CStr = c"fd_restore";
+
+/// The mode of its entries, at first.
+const MODE: Mode = Mode::reg(0o400);
+
+/// How many entries are looked at in one go.
+const BATCH: usize = 16;
+
+/// The position of the first entry. Those of `.` and `..` are 0 and 1.
+const FIRST: Offset = 2;
+
+/// The directory `fd_restore`, once the domain is mounted.
+pub(super) fn fd_restore(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, KexecFs>> {
+    sb.root()
+        .ok_or(ENOENT)?
+        .lookup_noperm_positive_unlocked(FD_RESTORE)
+}
+
+/// Makes the inode of an entry.
+fn new_entry<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    entry: Arc<Entry>,
+    (uid, gid): Owner,
+) -> Result<NewInode<'a, KexecFs>> {
+    let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
+    let mut inode = NewInode::new(sb, MODE, node)?;
+
+    inode.set_owner(uid, gid);
+    inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
+    inode.set_file_ops(FileOps::new::<FdRestore>())?;
+    inode.set_ino(entry.ino(&sb.info().identity)?);
+    Ok(inode)
+}
+
+/// Changes the owner of the directory and of all its entries.
+///
+/// # Errors
+///
+/// `EBUSY` if one of them is locked.
+pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner: Owner) -> Result {
+    let (uid, gid) = owner;
+    // An entry is looked up with this lock held: so each has an inode by now, or gets one later.
+    let dir = fd_restore
+        .inode()
+        .ok_or(ENOENT)?
+        .try_lock()
+        .ok_or(EBUSY)?;
+    let mut prev = None;
+
+    // First: what is preserved from then on gets the owner from here.
+    dir.set_owner(uid, gid);
+    domain.set_owner(owner);
+    while let Some(entry) = fd_restore.next_child(prev.take())? {
+        let inode = entry.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
+
+        inode.set_owner(uid, gid);
+        drop(inode);
+        prev = Some(entry);
+    }
+    Ok(())
+}
+
+/// Says that the file `name` has been preserved: its name leads to it, and watchers are notified.
+///
+/// Outside the gate: a reader of the directory keeps its lock as long as it likes.
+pub(super) fn add_name(fd_restore: &Dentry<KexecFs>, domain: &Domain, name: &Name) {
+    if domain.is_releasing() {
+        remove_released(fd_restore, name);
+    }
+    set_changed(fd_restore);
+    fd_restore.fsnotify_create(name.as_c_str());
+}
+
+/// Removes the name of an entry that was released, if it has a dentry. Outside the gate, too.
+pub(super) fn remove_name(fd_restore: &Dentry<KexecFs>, entry: &Entry) {
+    if entry.is_looked_up() {
+        remove_released(fd_restore, &entry.name);
+    }
+}
+
+/// Removes the dentry of an entry that was released, but not that of a later one.
+fn remove_released(fd_restore: &Dentry<KexecFs>, name: &Name) {
+    fd_restore.remove_by_name(
+        name.as_c_str(),
+        |inode| matches!(inode.data(), Node::Entry(entry) if entry.is_released()),
+    );
+}
+
+/// Makes the present the time of the last change of the directory.
+pub(super) fn set_changed(fd_restore: &Dentry<KexecFs>) {
+    if let Some(dir) = fd_restore.inode() {
+        dir.inode_update_cmtime();
+    }
+}
+
+/// Looks a name up that is about to be removed, if anything is watched: the event is made of its
+/// dentry.
+pub(super) fn look_up_watched(fd_restore: &Dentry<KexecFs>, name: &Name) {
+    if fd_restore.sb().fsnotify_sb_has_watchers() {
+        // Without memory for the look-up there is none for the watchers' events either.
+        let _ = fd_restore.lookup_noperm_positive_unlocked(name.as_c_str());
+    }
+}
+
+/// Does the same with all names.
+pub(super) fn look_up_all_watched(fd_restore: &Dentry<KexecFs>, domain: &Domain) {
+    if !fd_restore.sb().fsnotify_sb_has_watchers() {
+        return;
+    }
+    let mut last: Option<Arc<Entry>> = None;
+
+    loop {
+        let mut batch = [const { None }; BATCH];
+
+        domain.entries(last.as_deref().map(|entry| &entry.name), 0, &mut batch);
+        if let [None, ..] = batch {
+            return;
+        }
+        for entry in batch.into_iter().flatten() {
+            look_up_watched(fd_restore, &entry.name);
+            last = Some(entry);
+        }
+    }
+}
+
+/// The directory `fd_restore`.
+pub(super) struct RestoreDir;
+
+#[vtable]
+impl InodeOperations for RestoreDir {
+    type FileSystem = KexecFs;
+
+    fn lookup<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Option<NewInode<'a, KexecFs>>> {
+        let sb = lookup.dir().sb();
+        let domain = sb.info();
+
+        domain.check_alive()?;
+        let name = match Name::of_file(lookup.name()) {
+            Err(e) if e == EINVAL => return Ok(None),
+            name => name?,
+        };
+
+        match domain.look_up(&name) {
+            Some((entry, owner)) => new_entry(sb, entry, owner).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn unlink(unlink: Unlink<'_, KexecFs>) -> Result {
+        let inode = unlink.dentry().inode().ok_or(ENOENT)?;
+        let Node::Entry(entry) = inode.data() else {
+            return Err(EPERM);
+        };
+        let sb = unlink.dir().sb();
+        let domain = sb.info();
+        let _releasing = domain.releasing();
+
+        let is_change = inside(|| domain.release_entry(entry))
+            .map_err(|failure| report(sb, failure.of_file(&entry.name)))?;
+
+        succeeded(sb);
+        if is_change {
+            notify(sb, STATE);
+        }
+        notify_control();
+        unlink.simple_unlink_drop()
+    }
+
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        attr.inode().sb().info().check_alive()?;
+        set_attributes(attr)
+    }
+}
+
+/// An open `fd_restore`.
+#[pin_data]
+pub(super) struct OpenDir {
+    domain: Arc<Domain>,
+    /// The entry that was listed last, and the position after it.
+    #[pin]
+    last: Mutex<Option<(Arc<Entry>, Offset)>>,
+}
+
+#[vtable]
+impl FileOperations for RestoreDir {
+    type FileSystem = KexecFs;
+    type Data = Pin<KBox<OpenDir>>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Self::Data> {
+        KBox::pin_init(
+            pin_init!(OpenDir {
+                domain: inode.sb().info().into(),
+                last <- new_mutex!(None, "OpenDir::last"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// A position is the number of an entry, as in directories that lie in the dcache
+    /// (`dcache_readdir()`): a reader that goes on finds what comes after the last name, whatever
+    /// has come and gone before it, and one that goes to another position begins to count.
+    fn iterate_shared(open: Pin<&OpenDir>, ctx: &mut DirContext<'_>) -> Result {
+        open.domain.check_alive()?;
+        if !ctx.emit_dots() {
+            return Ok(());
+        }
+        let mut last = open.last.lock();
+        let (mut after, mut skip) = match last.take() {
+            Some((entry, pos)) if pos == ctx.pos() => (Some(entry), 0),
+            _ => (None, usize::try_from(ctx.pos() - FIRST)?),
+        };
+
+        loop {
+            let mut batch = [const { None }; BATCH];
+
+            let name = after.as_deref().map(|entry: &Entry| &entry.name);
+            open.domain.entries(name, skip, &mut batch);
+            if let [None, ..] = batch {
+                break;
+            }
+            skip = 0;
+            for entry in batch.into_iter().flatten() {
+                let ino = entry.ino(&open.domain.identity)?;
+
+                if !ctx.emit(entry.name.as_bytes(), ino, MODE) {
+                    *last = after.map(|entry| (entry, ctx.pos()));
+                    return Ok(());
+                }
+                after = Some(entry);
+            }
+        }
+        *last = after.map(|entry| (entry, ctx.pos()));
+        Ok(())
+    }
+}
