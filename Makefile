@@ -66,6 +66,9 @@ shell: kernel	## an interactive guest with a domain mounted on /kx
 lint: tree	## check the style of the code
 	@scripts/lint
 
+machine: tree	## a Debian on a disk with the packages of make deb, and root's shell on its console
+	@scripts/guest --disk --interactive
+
 man:		## check the man pages, and compress them into build/man
 	@scripts/man
 
@@ -97,5 +100,5 @@ clean:		## remove what was built; the downloaded source stays
 distclean:	## remove all of build/
 	rm -rf $(BUILD)
 
-.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench kernel shell lint man install-man deb tree install-overlay install-units clean distclean
+.PHONY: help demo test test-posix test-all test-users bench-data bench-linear bench kernel shell machine lint man install-man deb tree install-overlay install-units clean distclean
 .NOTPARALLEL:
