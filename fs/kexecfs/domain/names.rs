@@ -125,7 +125,7 @@ impl Domain {
     }
 }
 
-/// Calls `each` for the values in `tree` behind the key `after`, or for all, until it returns false.
+/// Calls `each` for the values in `tree` behind the key `after`, or for all, until it is false.
 fn walk_after<V>(
     tree: &mut RBTree<Name, V>,
     after: Option<&Name>,

@@ -106,11 +106,7 @@ fn new_entry<'a>(
 pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner: Owner) -> Result {
     let (uid, gid) = owner;
     // An entry is looked up with this lock held: so each has an inode by now, or gets one later.
-    let dir = fd_restore
-        .inode()
-        .ok_or(ENOENT)?
-        .try_lock()
-        .ok_or(EBUSY)?;
+    let dir = fd_restore.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
     let mut prev = None;
 
     // First: what is preserved from then on gets the owner from here.

@@ -149,11 +149,7 @@ pub(crate) fn change_owner(
 
         set_owner(&dentry)?;
     }
-    restore_dir::change_owner(
-        &*fd_restore(root.sb())?,
-        domain,
-        (options.uid, options.gid),
-    )
+    restore_dir::change_owner(&*fd_restore(root.sb())?, domain, (options.uid, options.gid))
 }
 
 /// The root directory.
