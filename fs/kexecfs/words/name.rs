@@ -20,6 +20,9 @@ use kernel::{
 /// The longest command: a descriptor, a space, a name and a newline.
 pub(crate) const COMMAND_MAX: usize = 10 + 1 + abi::NAME_MAX + 1;
 
+/// How many bytes of a name lie in it, the NUL included.
+const SHORT: usize = 30;
+
 /// The size of the hash in the name of a session, in bytes.
 const HASH_BYTES: usize = 128 / 8;
 
@@ -28,8 +31,65 @@ pub(crate) struct Name {
     /// The first bytes, and zeroes if there are no more: their order is that of the names, unless
     /// they are the same. A tree of names compares these where it lies.
     prefix: u64,
-    /// With a NUL at its end and nowhere else.
-    buf: KVec<u8>,
+    text: Text,
+}
+
+/// The bytes of a name, with a NUL at their end and nowhere else.
+enum Text {
+    /// Most are so: there are two or three of each name, and they come and go with it.
+    Short {
+        len: u8,
+        buf: [u8; SHORT],
+    },
+    Long(KVec<u8>),
+}
+
+impl Text {
+    fn new(name: &[u8]) -> Result<Self> {
+        let mut buf = [0; SHORT];
+
+        // Room for the NUL remains.
+        if name.len() < buf.len() {
+            if let Some(to) = buf.get_mut(..name.len()) {
+                to.copy_from_slice(name);
+            }
+            return Ok(Self::Short {
+                len: u8::try_from(name.len())?,
+                buf,
+            });
+        }
+        let mut buf = KVec::with_capacity(name.len() + 1, GFP_KERNEL_ACCOUNT)?;
+
+        buf.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
+        buf.push(0, GFP_KERNEL_ACCOUNT)?;
+        Ok(Self::Long(buf))
+    }
+
+    /// The first bytes, and zeroes if there are no more.
+    fn prefix(&self) -> u64 {
+        let bytes: &[u8] = match self {
+            Self::Short { buf, .. } => buf,
+            Self::Long(buf) => buf,
+        };
+
+        bytes
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+
+    fn with_nul(&self) -> &[u8] {
+        match self {
+            Self::Short { len, buf } => buf.get(..=usize::from(*len)).unwrap_or_default(),
+            Self::Long(buf) => buf,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { len, buf } => buf.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Long(buf) => buf.split_last().map_or(&[], |(_, name)| name),
+        }
+    }
 }
 
 impl Name {
@@ -100,39 +160,33 @@ impl Name {
     }
 
     fn copied(name: &[u8]) -> Result<Self> {
-        let mut buf = KVec::with_capacity(name.len() + 1, GFP_KERNEL_ACCOUNT)?;
+        let text = Text::new(name)?;
 
-        buf.extend_from_slice(name, GFP_KERNEL_ACCOUNT)?;
-        buf.push(0, GFP_KERNEL_ACCOUNT)?;
-        Ok(Self::of_buf(buf))
-    }
-
-    /// The name in `buf`, which has a NUL at its end and nowhere else.
-    fn of_buf(buf: KVec<u8>) -> Self {
-        let mut prefix = [0; size_of::<u64>()];
-
-        for (to, from) in prefix.iter_mut().zip(&*buf) {
-            *to = *from;
-        }
-        Self {
-            prefix: u64::from_be_bytes(prefix),
-            buf,
-        }
+        Ok(Self {
+            prefix: text.prefix(),
+            text,
+        })
     }
 
     /// A copy of the name.
     pub(crate) fn try_clone(&self) -> Result<Self> {
-        Self::copied(self.as_bytes())
+        match self.text {
+            Text::Short { len, buf } => Ok(Self {
+                prefix: self.prefix,
+                text: Text::Short { len, buf },
+            }),
+            Text::Long(_) => Self::copied(self.as_bytes()),
+        }
     }
 
     /// The name as C takes it.
     pub(crate) fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_with_nul(&self.buf).unwrap_or_default()
+        CStr::from_bytes_with_nul(self.text.with_nul()).unwrap_or_default()
     }
 
     /// The bytes of the name.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.buf.split_last().map_or(&[], |(_, name)| name)
+        self.text.bytes()
     }
 
     /// The name of the LUO session of the domain with this name.
@@ -141,7 +195,7 @@ impl Name {
     /// name can hold, and a hash of the whole.
     pub(crate) fn session(&self) -> Result<Name> {
         let prefix = abi::SESSION_PREFIX.to_bytes();
-        let mut session = KVec::with_capacity(abi::SESSION_NAME_MAX + 1, GFP_KERNEL_ACCOUNT)?;
+        let mut session = KVec::with_capacity(abi::SESSION_NAME_MAX, GFP_KERNEL_ACCOUNT)?;
 
         session.extend_from_slice(prefix, GFP_KERNEL_ACCOUNT)?;
         if prefix.len() + self.as_bytes().len() <= abi::SESSION_NAME_MAX {
@@ -163,8 +217,7 @@ impl Name {
                 }
             }
         }
-        session.push(0, GFP_KERNEL_ACCOUNT)?;
-        Ok(Self::of_buf(session))
+        Self::copied(&session)
     }
 }
 
