@@ -198,6 +198,18 @@ impl HeldFile {
         to_result(unsafe { bindings::liveupdate_file_populate(self.file.as_ptr()) })
     }
 
+    /// Returns how many blocks of 512 bytes the file occupies (`i_blocks`), which may be outdated.
+    #[inline]
+    pub fn i_blocks(&self) -> u64 {
+        // SAFETY: By the type invariants the file is valid.
+        let inode = unsafe { bindings::file_inode(self.file.as_ptr()) };
+        // SAFETY: An open file holds its inode.
+        let blocks = unsafe { &raw const (*inode).i_blocks };
+
+        // SAFETY: An open file holds its inode; C reads the number without a lock as well.
+        unsafe { blocks.read_volatile() }
+    }
+
     /// Returns the file.
     #[inline]
     pub fn file(&self) -> &File {

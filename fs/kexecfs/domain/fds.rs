@@ -21,7 +21,6 @@ use crate::{
     handover::Writer,
     space::{
         bytes_of,
-        size_of,
         Reservation, //
     },
     words::{
@@ -34,18 +33,16 @@ use crate::{
     }, //
 };
 use kernel::{
-    fs::{
-        File,
-        Path, //
-    },
+    fs::File,
     liveupdate::{
         Compatible,
         HeldFile, //
     },
     prelude::*,
     rbtree::{
+        self,
         RBTree,
-        RBTreeNode, //
+        RBTreeNodeReservation, //
     },
     sync::{
         aref::ARef,
@@ -99,21 +96,26 @@ impl Domain {
 
     /// Reserves `name` for a file that is to be preserved.
     pub(crate) fn reserve(&self, name: &Name) -> Result<(), Failure> {
-        let node = RBTreeNode::new(name.try_clone()?, Slot::Pending, GFP_KERNEL_ACCOUNT)?;
+        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let name = name.try_clone()?;
         let _op = self.op.lock_killable()?;
         let mut table = self.table.lock();
+        let table = &mut *table;
 
         self.check_alive()?;
         table.check_state(State::Normal)?;
-        if let Some(slot) = table.preserved.get(name) {
-            return Err(Failure::new(EEXIST, slot.occupies()));
-        }
+        let vacant = match table.preserved.entry(name) {
+            rbtree::Entry::Vacant(vacant) => vacant,
+            rbtree::Entry::Occupied(slot) => {
+                return Err(Failure::new(EEXIST, slot.get().occupies()));
+            }
+        };
         if table.slots >= table.options.max_fds {
             return Err(Failure::new(EDQUOT, "max_fds= files are preserved"));
         }
         table.slots += 1;
         table.pending += 1;
-        table.preserved.insert(node);
+        vacant.insert(Slot::Pending, node);
         Ok(())
     }
 
@@ -437,7 +439,5 @@ impl Domain {
 
 /// How many bytes a held file counts for a domain's limit.
 fn bytes_of_held(file: &HeldFile) -> u64 {
-    let inner = Path::of_file(file.file());
-
-    bytes_of(size_of(&inner), inner.i_blocks())
+    bytes_of(size_of_held(file), file.i_blocks())
 }

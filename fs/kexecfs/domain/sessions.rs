@@ -24,7 +24,6 @@ use crate::{
         Records,
         Writer, //
     },
-    space::size_of,
     words::{
         failure::Failure,
         name::Name, //
@@ -497,5 +496,6 @@ fn cannot_carry(e: Error) -> Failure {
 
 /// The size of a held file, which doesn't change any more.
 pub(super) fn size_of_held(file: &HeldFile) -> u64 {
-    size_of(&Path::of_file(file.file()))
+    // CAST: A size is never negative.
+    file.file().i_size_read().max(0) as u64
 }
