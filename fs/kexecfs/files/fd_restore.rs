@@ -8,19 +8,17 @@ use crate::{
         Domain,
         Entry, //
     },
-    files::{
-        command::{
-            check_subject,
-            report,
-            succeeded, //
-        },
-        text::append, //
+    files::command::{
+        check_subject,
+        report,
+        succeeded, //
     },
     gate::inside,
     types::KexecFs,
     words::failure::Failure, //
 };
 use kernel::{
+    fmt::Write as _,
     fs::{
         file::{
             flags,
@@ -35,6 +33,7 @@ use kernel::{
     },
     new_mutex,
     prelude::*,
+    str::Formatter,
     sync::{
         Arc,
         Mutex, //
@@ -61,9 +60,13 @@ struct Received {
     /// The address of its file, which is only compared: no other file has it before the entry is
     /// released, since the domain keeps the file until then.
     file: usize,
-    /// The number and a newline.
-    text: KVVec<u8>,
+    /// The number and a newline, and how many bytes that is.
+    text: [u8; TEXT_MAX],
+    len: usize,
 }
+
+/// How long the text of a number can be: ten digits and a newline.
+const TEXT_MAX: usize = 11;
 
 impl Received {
     /// Whether the current process has the descriptor. A task that
@@ -127,7 +130,10 @@ impl FileOperations for FdRestore {
             *given = Some(new);
             succeeded(file.sb());
         }
-        let text = given.as_ref().map_or(&[][..], |given| &given.text);
+        let text = given
+            .as_ref()
+            .and_then(|given| given.text.get(..given.len))
+            .unwrap_or_default();
 
         to.write_slice_file(text, pos)
     }
@@ -144,14 +150,19 @@ fn restore(open: &OpenEntry, control: &LocalFile) -> Result<Received, Failure> {
         0
     };
 
-    let mut text = KVVec::with_capacity(20, GFP_KERNEL_ACCOUNT)?;
     let fd = receive_fd(&file, flags)
         .map_err(|e| Failure::new(e, "the descriptor could not be made"))?;
+    let mut text = [0; TEXT_MAX];
+    let mut f = Formatter::new(&mut text);
 
-    append(&mut text, fmt!("{fd}\n"))?;
+    // There is room for any number.
+    let _ = f.write_fmt(fmt!("{fd}\n"));
+    let len = f.bytes_written();
+
     Ok(Received {
         fd,
         file: address(&file),
         text,
+        len,
     })
 }

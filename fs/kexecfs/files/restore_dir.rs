@@ -89,12 +89,12 @@ fn new_entry<'a>(
     (uid, gid): Owner,
 ) -> Result<NewInode<'a, KexecFs>> {
     let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
-    let mut inode = NewInode::new(sb, MODE, node)?;
+    let ino = entry.ino(&sb.info().identity)?;
+    let mut inode = NewInode::with_ino(sb, MODE, node, ino)?;
 
     inode.set_owner(uid, gid);
     inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
     inode.set_file_ops(FileOps::new::<FdRestore>())?;
-    inode.set_ino(entry.ino(&sb.info().identity)?);
     Ok(inode)
 }
 

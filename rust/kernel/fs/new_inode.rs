@@ -81,6 +81,26 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         Ok(new)
     }
 
+    /// Makes an inode with a number that none of the superblock has or had, which needs no random
+    /// generation for that, and the present time.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn with_ino(
+        sb: &'a SuperBlock<T>,
+        mode: Mode,
+        data: T::InodeData,
+        ino: u64,
+    ) -> Result<Self> {
+        let mut new = Self::alloc(sb, mode, data)?;
+
+        new.set_ino(ino);
+        // SAFETY: By the type invariant nobody else uses the inode.
+        unsafe { bindings::simple_inode_init_ts(new.as_ptr()) };
+        Ok(new)
+    }
+
     /// Makes an inode that there was before, with its number, its generation and its times, as
     /// [`set_handle`](Self::set_handle) and [`set_times`](Self::set_times) do.
     ///
