@@ -162,6 +162,9 @@ impl Table {
 
     /// Why the domain can't be serialized yet, if a file is just being preserved.
     pub(super) fn pending_failure(&self) -> Option<Failure> {
+        if self.pending == 0 {
+            return None;
+        }
         self.preserved
             .iter()
             .find(|(_, slot)| matches!(slot, Slot::Pending))
