@@ -15,6 +15,8 @@
  *   slow_freeze		likewise, but that is not cancelled
  *   kho_fdt, reserved	where KHO's FDT for the next kernel lies, once that is loaded,
  *			and the area reserve_mem=...:liveupdate
+ *   break_kho_map	writing anything adds a key that is too wide to the map of the memory
+ *			that is handed over, once the next kernel is loaded
  *   hold_rcu		writing 1 is an RCU read section, until 0 is written or
  *			18 seconds are over; reading tells whether it is one
  *
@@ -34,6 +36,8 @@
 #include <linux/io.h>
 #include <linux/kexec.h>
 #include <linux/kexec_handover.h>
+#include <linux/kho/abi/kexec_handover.h>
+#include <linux/libfdt.h>
 #include <linux/list.h>
 #include <linux/liveupdate.h>
 #include <linux/mm.h>
@@ -43,6 +47,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/unaligned.h>
 
 #define LUO_TEST_COMPATIBLE	"liveupdate-test-v1"
 #define LUO_LATE_COMPATIBLE	"liveupdate-late-v1"
@@ -385,6 +390,35 @@ static int luo_test_kho_fdt(void *data, u64 *phys)
 DEFINE_DEBUGFS_ATTRIBUTE(luo_test_kho_fdt_fops, luo_test_kho_fdt, NULL,
 			 "%llu\n");
 
+static int luo_test_break_kho_map(void *data, u64 val)
+{
+	const struct kimage *image = READ_ONCE(kexec_image);
+	struct kho_radix_node *root;
+	const void *map;
+	int len;
+
+	if (!image || !image->kho.fdt)
+		return -ENOENT;
+
+	map = fdt_getprop(phys_to_virt(image->kho.fdt), 0,
+			  KHO_FDT_MEMORY_MAP_PROP_NAME, &len);
+	if (!map || len != sizeof(u64))
+		return -EINVAL;
+
+	/* The keys below the last entry have the topmost bits of all */
+	root = phys_to_virt(get_unaligned((const u64 *)map));
+	for (int i = 0; i < ARRAY_SIZE(root->table); i++) {
+		if (root->table[i]) {
+			root->table[ARRAY_SIZE(root->table) - 1] = root->table[i];
+			return 0;
+		}
+	}
+
+	return -ENOENT;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(luo_test_break_kho_map_fops, NULL,
+			 luo_test_break_kho_map, "%llu\n");
+
 static int luo_test_reserved(void *data, u64 *phys)
 {
 	phys_addr_t start, size;
@@ -417,6 +451,8 @@ static int __init luo_test_init(void)
 			    &luo_test_register_fops);
 	debugfs_create_file("kho_fdt", 0400, dir, NULL,
 			    &luo_test_kho_fdt_fops);
+	debugfs_create_file("break_kho_map", 0200, dir, NULL,
+			    &luo_test_break_kho_map_fops);
 	debugfs_create_file("reserved", 0400, dir, NULL,
 			    &luo_test_reserved_fops);
 	debugfs_create_file("hold_rcu", 0600, dir, NULL,
