@@ -29,6 +29,7 @@ pub(crate) mod ino {
 pub(crate) struct Identity {
     uuid: Uuid,
     next_ino: Atomic<u64>,
+    local_generation: u32,
 }
 
 impl Identity {
@@ -37,6 +38,7 @@ impl Identity {
         Self {
             uuid: Uuid::generate(),
             next_ino: Atomic::new(abi::INO_MIN),
+            local_generation: generation_of(&Uuid::generate()),
         }
     }
 
@@ -48,6 +50,7 @@ impl Identity {
         legal.then(|| Self {
             uuid,
             next_ino: Atomic::new(next_ino),
+            local_generation: generation_of(&Uuid::generate()),
         })
     }
 
@@ -57,9 +60,13 @@ impl Identity {
 
     /// The generation of the inodes whose numbers are in [`ino`]: that of the superblock.
     pub(crate) fn generation(&self) -> u32 {
-        let [a, b, c, d, ..] = *self.uuid.as_bytes();
+        generation_of(&self.uuid)
+    }
 
-        u32::from_ne_bytes([a, b, c, d])
+    /// The generation of inodes of which the handles end with this kernel. A number that one of them
+    /// takes once the domain is prepared is taken again by the next kernel.
+    pub(crate) fn local_generation(&self) -> u32 {
+        self.local_generation
     }
 
     /// Which numbers are used: those from [`abi::INO_MIN`] on that are below this.
@@ -85,6 +92,12 @@ impl Identity {
             }
         }
     }
+}
+
+fn generation_of(uuid: &Uuid) -> u32 {
+    let [a, b, c, d, ..] = *uuid.as_bytes();
+
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 #[cfg(CONFIG_KEXECFS_KUNIT_TEST)]

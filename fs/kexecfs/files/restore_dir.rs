@@ -89,8 +89,12 @@ fn new_entry<'a>(
     (uid, gid): Owner,
 ) -> Result<NewInode<'a, KexecFs>> {
     let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
-    let ino = entry.ino(&sb.info().identity)?;
-    let mut inode = NewInode::with_ino(sb, MODE, node, ino)?;
+    let domain = sb.info();
+    let number = (
+        entry.ino(&domain.identity)?,
+        domain.identity.local_generation(),
+    );
+    let mut inode = NewInode::with_ino(sb, MODE, node, number)?;
 
     inode.set_owner(uid, gid);
     inode.set_inode_ops(InodeOps::file::<ControlFile>())?;

@@ -81,8 +81,8 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         Ok(new)
     }
 
-    /// Makes an inode with a number that none of the superblock has or had, which needs no random
-    /// generation for that, and the present time.
+    /// Makes an inode with a number and a generation of the caller's, and the present time. Both
+    /// together tell its [handle](Self::set_handle) from that of each other inode.
     ///
     /// # Errors
     ///
@@ -91,11 +91,13 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         sb: &'a SuperBlock<T>,
         mode: Mode,
         data: T::InodeData,
-        ino: u64,
+        (ino, generation): (u64, u32),
     ) -> Result<Self> {
         let mut new = Self::alloc(sb, mode, data)?;
 
         new.set_ino(ino);
+        // SAFETY: By the type invariant nobody else uses the inode.
+        unsafe { (*new.as_ptr()).i_generation = generation };
         // SAFETY: By the type invariant nobody else uses the inode.
         unsafe { bindings::simple_inode_init_ts(new.as_ptr()) };
         Ok(new)
