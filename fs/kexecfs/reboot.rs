@@ -47,6 +47,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         SetOnce, //
@@ -177,6 +181,7 @@ impl Reboot {
         let (refusing, excludable) = partition(domains)?;
         let mut left = msecs_to_jiffies(TIMEOUT_MSECS);
 
+        freezer.freeze_ahead(&refusing);
         // Those that may be excluded come last: no other one lacks what they take.
         for domain in refusing {
             let outcome = freezer.freeze_or_refuse(domain, &mut left);
@@ -290,7 +295,7 @@ impl Access {
     }
 }
 
-/// Freezes domains, one after the other.
+/// Freezes domains, and notes them in the order of the index.
 struct Freezer {
     access: Access,
     index: VVec<abi::IndexEntry>,
@@ -305,6 +310,26 @@ impl Freezer {
             index: VVec::with_capacity(domains.len(), GFP_KERNEL)?,
             domains: KVVec::with_capacity(domains.len(), GFP_KERNEL)?,
         })
+    }
+
+    /// Lets all CPUs prepare and freeze the domains for which that takes no wait for others. One
+    /// that fails is as before, and has its turn: then it is waited for, and says why it fails.
+    fn freeze_ahead(&self, domains: &[&Arc<Domain>]) {
+        let is_left = |domain: &&&Arc<Domain>| domain.state() != State::Prepared;
+        let left = domains.iter().filter(is_left).count();
+        let next = Atomic::new(0);
+
+        liveupdate::reboot_parallel(left, || {
+            let _mayfail = MayFail::new();
+
+            charge_root(|| {
+                while let Some(domain) = domains.get(next.fetch_add(1usize, Relaxed)) {
+                    if is_left(&domain) {
+                        let _ = self.freeze(domain, Limit::ForUsers(&mut 0));
+                    }
+                }
+            });
+        });
     }
 
     /// Freezes a domain, or refuses the kexec after others have been waited for.
@@ -339,7 +364,11 @@ impl Freezer {
         }
     }
 
+    /// Freezes a domain, unless [`Freezer::freeze_ahead`] has.
     fn freeze(&self, domain: &Domain, limit: Limit<'_>) -> Result<(), Failure> {
+        if domain.state() == State::Frozen {
+            return Ok(());
+        }
         domain.freeze(self.access.claim(domain)?, Timeout::reboot(limit))
     }
 

@@ -458,6 +458,39 @@ pub fn with_reboot_deadline<R>(deadline: Instant<Monotonic>, f: impl FnOnce() ->
     ret
 }
 
+/// Calls `f` on several CPUs at once, in up to `tasks` tasks that preserve for the reboot
+/// (`liveupdate_reboot_parallel()`), and returns when all have ended. Does nothing if that is one
+/// task, or there is one CPU: for work that the caller does in any case, if it was not done.
+///
+/// For [`RebootNotifier::prepare`].
+pub fn reboot_parallel<F: Fn() + Sync>(tasks: usize, f: F) {
+    /// # Safety
+    ///
+    /// `f` must point to an `F` that is valid and shared for the duration of the call.
+    unsafe extern "C" fn call<F: Fn() + Sync>(f: *mut c_void) {
+        // SAFETY: By the safety requirements.
+        let f = unsafe { &*f.cast::<F>() };
+
+        f();
+    }
+
+    // SAFETY: The function has no requirements.
+    let cpus = unsafe { bindings::num_online_cpus() };
+    let tasks = u32::try_from(tasks).unwrap_or(u32::MAX).min(cpus);
+
+    if tasks > 1 {
+        // SAFETY: `f` may be called by several tasks at once, as it is `Sync`. It is valid during
+        // this call, and all of theirs end before.
+        unsafe {
+            bindings::liveupdate_reboot_parallel(
+                tasks,
+                Some(call::<F>),
+                (&raw const f).cast_mut().cast(),
+            )
+        };
+    }
+}
+
 /// Makes a [`RebootNotifier`] known to LUO.
 ///
 /// There is no way back, so this is only for what can never be unloaded. LUO exports nothing to
