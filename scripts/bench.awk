@@ -65,6 +65,12 @@ function more(kernel, what, operation)
 	return slope(kernel, what, operation, "")
 }
 
+# What an operation by files takes for another item.
+function further(text, what, operation, bound)
+{
+	line(text, more("kexecfs", what, operation), bound, "", "", "")
+}
+
 function number(n, format) { return n == "" ? "-" : sprintf(format, n) }
 
 function head(title)
@@ -190,6 +196,19 @@ END {
 	ioctls("retrieve by ioctl", "ioctl-memfd", "restore", "", "")
 	files("restore by a file", "memfd", "restore", "", "")
 	files("first open in data/", "data", "restore", "", "")
+
+	# What is moved out of the scratch areas, a page or two, would be most of it.
+	head("another MiB in huge pages, instructions")
+	further("preserve by a file", "huge-memfd", "preserve-opened", "")
+	further("prepare data/, huge=always", "huge-data", "prepare", "")
+	further("prepare data/, huge=within_size", "within-data", "prepare", "")
+	further("reboot hook, descriptor", "huge-memfd", "hook", 100)
+	further("reboot hook, data/", "huge-data", "hook", 100)
+	further("reboot to init, descriptor", "huge-memfd", "init", "")
+	further("reboot to init, data/", "huge-data", "init", "")
+	further("restore by a file", "huge-memfd", "restore", "")
+	further("first open in data/, huge=always", "huge-data", "restore", "")
+	further("first open in data/, huge=within_size", "within-data", "restore", "")
 
 	head("bytes of memory for each")
 	line("a preserved one-page memfd, by ioctl", slope("kexecfs", "ioctl", "before", "preserved"), "",
