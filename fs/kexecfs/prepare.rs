@@ -37,7 +37,6 @@ use crate::{
         Tree,
         Writer, //
     },
-    space::size_of,
     types::KexecFs,
     words::{
         failure::Failure,
@@ -472,10 +471,9 @@ impl Domain {
         op.make_session()?;
         for (data, content) in files.held.iter_mut().zip(&files.contents) {
             let token = op.preserve_data(data, timeout)?;
-            let (size, blocks) = (size_of(&data.inner), data.inner.i_blocks());
 
             // It is full now: all that is pinned is among its blocks.
-            op.charge_excess(content.counted.excess(size, blocks))?;
+            op.charge_excess(content.counted.excess(data.inner.i_blocks()))?;
             content.token.store(token, Relaxed);
         }
         Ok(())

@@ -6,6 +6,8 @@
 #include <linux/huge_mm.h>
 #include <linux/hugetlb.h>
 #include <linux/memfd.h>
+#include <linux/minmax.h>
+#include <linux/pagemap.h>
 #include <linux/pipe_fs_i.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -36,7 +38,7 @@ __rust_helper size_t rust_helper_hpage_pmd_size(void)
 {
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
 	if (has_transparent_hugepage())
-		return HPAGE_PMD_SIZE;
+		return min(HPAGE_PMD_SIZE, PAGE_SIZE << MAX_PAGECACHE_ORDER);
 #endif
 	return 0;
 }

@@ -15,10 +15,7 @@ use crate::{
         self,
         Inside, //
     },
-    space::{
-        bytes_of,
-        size_of, //
-    },
+    space::size_of,
     types::KexecFs,
     words::options::huge_to_record, //
 };
@@ -134,7 +131,7 @@ pub(crate) struct Content {
 impl Content {
     /// No contents.
     pub(crate) fn empty(domain: ArcBorrow<'_, Domain>) -> Result<Arc<Self>> {
-        Self::with(domain, Bytes::Packed(KVVec::new()), 0)
+        Self::with(domain, Bytes::Packed(KVVec::new()), 0, PAGE_SIZE as u64)
     }
 
     /// Contents that the previous kernel packed into the record of an inode.
@@ -144,7 +141,9 @@ impl Content {
         let mut bytes = KVVec::with_capacity(contents.len(), GFP_KERNEL_ACCOUNT)?;
 
         bytes.extend_from_slice(contents, GFP_KERNEL_ACCOUNT)?;
-        Self::with(domain, Bytes::Packed(bytes), contents.len() as u64)
+        let size = contents.len() as u64;
+
+        Self::with(domain, Bytes::Packed(bytes), size, PAGE_SIZE as u64)
     }
 
     /// Contents that wait in the incoming session.
@@ -159,17 +158,25 @@ impl Content {
             token: Some(token),
         };
 
-        Self::with(domain, Bytes::Incoming(unretrieved), size)
+        // It has the pages that it was charged for in the previous kernel.
+        let page_size = page_size(domain.options().huge);
+
+        Self::with(domain, Bytes::Incoming(unretrieved), size, page_size)
     }
 
-    fn with(domain: ArcBorrow<'_, Domain>, bytes: Bytes, size: u64) -> Result<Arc<Self>> {
+    fn with(
+        domain: ArcBorrow<'_, Domain>,
+        bytes: Bytes,
+        size: u64,
+        page_size: u64,
+    ) -> Result<Arc<Self>> {
         let state = ContentState {
             bytes,
             packing: Packing::Open,
             prepare: 0,
         };
         let content = pin_init!(Self {
-            counted: Counted::charge_force(domain.into(), bytes_of(size, 0)),
+            counted: Counted::charge_pages_force(domain.into(), size, page_size),
             domain: domain.into(),
             huge: Atomic::new(0),
             inner: SetOnce::new(),
@@ -194,7 +201,6 @@ impl Content {
     pub(crate) fn inner(&self, inode: &Inode<KexecFs>) -> Result<Path> {
         self.domain.check_alive()?;
         if let Some(path) = self.inner_if_any() {
-            self.follow_huge(&path);
             return Ok(path);
         }
         // A reboot takes the lock as well.
@@ -206,7 +212,8 @@ impl Content {
             Bytes::Packed(bytes) => {
                 let huge = self.first_huge(bytes.len() as u64);
 
-                Path::shmem_kernel_file(c"kexecfs", huge, bytes)?
+                Path::shmem_kernel_file(c"kexecfs", huge, bytes)
+                    .inspect_err(|_| self.counted.fit_small(bytes.len() as u64))?
             }
             Bytes::Incoming(_) => {
                 drop(state);
@@ -222,32 +229,54 @@ impl Content {
     }
 
     /// When an inner file of `size` bytes, which is just being made, gets huge pages. Always takes
-    /// room for whole ones; if there is none the file gets small ones.
+    /// room for whole ones; if there is none, not even for the first, it gets small ones.
     ///
     /// The lock of the state is held: no task changes the charge of a file without an inner one.
     fn first_huge(&self, size: u64) -> Option<Huge> {
         let huge = self.domain.options().huge;
+        let (page_size, usage) = (page_size(huge), self.domain.space.usage());
+        let left = usage.max_bytes.saturating_sub(usage.bytes);
 
         self.huge.store(huge.map_or(0, huge_to_record), Relaxed);
-        self.counted.set_page_size(page_size(huge));
-        if self.counted.grow(size).is_ok() {
-            return huge;
+        if page_size > PAGE_SIZE as u64 && size == 0 && left < page_size
+            || self.counted.set_page_size(page_size, size).is_err()
+        {
+            self.counted.fit_small(size);
+            return Some(Huge::Never);
         }
-        self.counted.set_page_size(PAGE_SIZE as u64);
-        Some(Huge::Never)
+        huge
     }
 
-    /// Follows a remount: an inner file gets huge pages as the mount says it now.
-    fn follow_huge(&self, path: &Path) {
-        let Some(huge) = self.domain.options().huge else {
+    /// Follows a remount: an inner file gets huge pages as the mount says it now, once there is room
+    /// for them, and no other task has the inode locked.
+    pub(crate) fn follow_huge(&self, inode: &Inode<KexecFs>, path: &Path) {
+        let new = || {
+            let huge = self.domain.options().huge;
+
+            huge.filter(|huge| self.huge.load(Relaxed) != huge_to_record(*huge))
+        };
+
+        if new().is_none() {
+            return;
+        }
+        // A writer may keep the lock as long as it likes.
+        let Some(_locked) = inode.try_lock() else {
             return;
         };
-        let record = huge_to_record(huge);
+        let _nowait = NoWait::new();
+        let _state = self.state.lock();
+        let Some(huge) = new() else {
+            return;
+        };
 
-        if self.huge.load(Relaxed) != record {
-            self.huge.store(record, Relaxed);
-            self.counted.set_page_size(page_size(Some(huge)));
+        // Before there are any: a fault asks for no room.
+        if self
+            .counted
+            .set_page_size(page_size(Some(huge)), size_of(path))
+            .is_ok()
+        {
             path.shmem_set_huge(huge);
+            self.huge.store(huge_to_record(huge), Relaxed);
         }
     }
 
@@ -299,6 +328,8 @@ impl Content {
         if let Some(huge) = self.first_huge(size_of(&path)) {
             path.shmem_set_huge(huge);
         }
+        // The pages that it came with, if the options have changed since.
+        self.counted.charge_blocks_force(path.i_blocks());
         self.set_inner(&mut state, &path, inode);
         Ok(path)
     }
@@ -342,6 +373,8 @@ impl Content {
 
                 self.token.store(token, Relaxed);
                 state.packing = Packing::Held;
+                op.charge_excess(self.counted.excess(path.i_blocks()))
+                    .map_err(|failure| failure.error)?;
             }
         }
         open(&path)

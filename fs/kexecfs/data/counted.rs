@@ -53,6 +53,16 @@ impl Counted {
         Self::with(domain, bytes)
     }
 
+    /// The same for a file of `size` bytes, in pages of `page_size` bytes.
+    pub(crate) fn charge_pages_force(domain: Arc<Domain>, size: u64, page_size: u64) -> Self {
+        let counted = Self::with(domain, 0);
+        let bytes = size.checked_next_multiple_of(page_size).unwrap_or(u64::MAX);
+
+        counted.charge_up_to_force(bytes);
+        counted.page_size.store(page_size, Relaxed);
+        counted
+    }
+
     fn with(domain: Arc<Domain>, bytes: u64) -> Self {
         Self {
             domain,
@@ -62,10 +72,32 @@ impl Counted {
         }
     }
 
-    /// Charges for whole pages of `page_size` bytes from now on: what is charged already changes
-    /// with the size of the file.
-    pub(crate) fn set_page_size(&self, page_size: u64) {
+    /// Charges for whole pages of `page_size` bytes from now on, for those of a file of `size` bytes
+    /// at once.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`. It is as before then.
+    pub(crate) fn set_page_size(&self, page_size: u64, size: u64) -> Result {
+        let before = self.page_size.load(Relaxed);
+
         self.page_size.store(page_size, Relaxed);
+        self.grow(size.max(self.preallocated()))
+            .inspect_err(|_| self.page_size.store(before, Relaxed))
+    }
+
+    /// Charges for blocks that are there already, whether or not the limit allows for them.
+    pub(crate) fn charge_blocks_force(&self, blocks: u64) {
+        self.charge_up_to_force(bytes_of(0, blocks));
+    }
+
+    fn charge_up_to_force(&self, bytes: u64) {
+        let counted = self.bytes.load(Relaxed);
+
+        if bytes > counted {
+            self.domain.space.charge_bytes_force(bytes - counted);
+            self.bytes.store(bytes, Relaxed);
+        }
     }
 
     /// The bytes of so many pages that `size` bytes need.
@@ -144,19 +176,25 @@ impl Counted {
         }
     }
 
-    /// Uncharges the bytes that a file of `size` bytes doesn't need.
-    pub(crate) fn fit(&self, size: u64) {
+    /// Uncharges the bytes that a file of `size` bytes with `blocks` doesn't need.
+    pub(crate) fn fit(&self, size: u64, blocks: u64) {
         let counted = self.bytes.load(Relaxed);
-        let needed = self.needed(size).min(counted);
+        let needed = self.needed(size).max(bytes_of(0, blocks)).min(counted);
 
         self.bytes.store(needed, Relaxed);
         self.domain.space.uncharge_bytes(counted - needed);
     }
 
-    /// How many bytes a file of `size` bytes and `blocks` has that do not count: a large page can
-    /// lie across its end.
-    pub(crate) fn excess(&self, size: u64, blocks: u64) -> u64 {
-        bytes_of(0, blocks).saturating_sub(self.needed(size))
+    /// Uncharges what a file of `size` bytes that has no blocks needs for huge pages.
+    pub(crate) fn fit_small(&self, size: u64) {
+        self.page_size.store(PAGE_SIZE as u64, Relaxed);
+        self.fit(size, 0);
+    }
+
+    /// How many bytes a file with `blocks` has that are not charged: a large page can lie across
+    /// its end.
+    pub(crate) fn excess(&self, blocks: u64) -> u64 {
+        bytes_of(0, blocks).saturating_sub(self.bytes.load(Relaxed))
     }
 
     fn needed(&self, size: u64) -> u64 {

@@ -92,6 +92,8 @@ impl FileOperations for RegularFile {
     fn open(inode: &Inode<KexecFs>, file: &LocalFile) -> Result<Self::Data> {
         let content = content(inode)?;
         let inner = content.inner(inode)?;
+
+        content.follow_huge(inode, &inner);
         let backing = if file.f_mode() & fmode::WRITE == 0 {
             BackingFile::open(file, &inner)?
         } else {
@@ -235,7 +237,7 @@ impl FileOperations for RegularFile {
         } else if punches {
             counted.deallocate(start, end);
         }
-        counted.fit(size_of(&open.inner));
+        counted.fit(size_of(&open.inner), open.inner.i_blocks());
         update(&locked, &open.inner);
         match result {
             Err(e) if e == EPERM && open.content.was_fixed_since(prepares) => Err(EBUSY),
@@ -265,7 +267,9 @@ fn write(
         }
     };
 
-    open.content.counted.fit(size_of(&open.inner));
+    open.content
+        .counted
+        .fit(size_of(&open.inner), open.inner.i_blocks());
     update(locked, &open.inner);
     result
 }
@@ -351,7 +355,7 @@ impl InodeOperations for Regular {
             if result.is_ok() && after <= before {
                 content.counted.deallocate(after, u64::MAX);
             }
-            content.counted.fit(size_of(&inner));
+            content.counted.fit(size_of(&inner), inner.i_blocks());
             update(&attr.locked(), &inner);
             result?;
         }
