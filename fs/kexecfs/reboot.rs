@@ -314,9 +314,21 @@ impl Freezer {
 
     /// Lets all CPUs prepare and freeze the domains for which that takes no wait for others. One
     /// that fails is as before, and has its turn: then it is waited for, and says why it fails.
+    ///
+    /// Where memory may be short they are left to that: the handler of memfds looks for enough of it
+    /// before it moves anything, for one file.
     fn freeze_ahead(&self, domains: &[&Arc<Domain>]) {
         let is_left = |domain: &&&Arc<Domain>| domain.state() != State::Prepared;
-        let left = domains.iter().filter(is_left).count();
+        let (mut left, mut bytes) = (0, 0u64);
+
+        for domain in domains.iter().filter(is_left) {
+            left += 1;
+            bytes = bytes.saturating_add(domain.space.usage().bytes);
+        }
+        // At worst all of it is moved out of the scratch areas, and its arrays come on top.
+        if bytes.saturating_add(bytes / 64) > liveupdate::available_memory() {
+            return;
+        }
         let next = Atomic::new(0);
 
         liveupdate::reboot_parallel(left, || {

@@ -34,6 +34,7 @@ use crate::{
     bindings,
     error::to_result,
     fs::File,
+    page::PAGE_SIZE,
     prelude::*,
     sync::aref::ARef,
     time::{
@@ -489,6 +490,15 @@ pub fn reboot_parallel<F: Fn() + Sync>(tasks: usize, f: F) {
             )
         };
     }
+}
+
+/// How many bytes of memory can be preserved, about: all that is available
+/// (`si_mem_available()`), without free memory that is for movable pages only.
+pub fn available_memory() -> u64 {
+    // SAFETY: The function has no requirements.
+    let pages = unsafe { bindings::available_kernel_pages() };
+
+    (pages as u64).saturating_mul(PAGE_SIZE as u64)
 }
 
 /// Makes a [`RebootNotifier`] known to LUO.
