@@ -380,9 +380,6 @@ impl Domain {
         }
         files.restored = self.detach_restored()?;
         files.hold(self, timeout)?;
-        if let Some(snapshot) = files.snapshot.as_ref().filter(|_| !timeout.is_rehearsal()) {
-            self.log_nameless(snapshot.inodes());
-        }
         // A reboot may wait for the lock.
         let _nowait = NoWait::new();
         let mut op = self.lock_op();
@@ -395,6 +392,9 @@ impl Domain {
         let bytes = records.bytes();
 
         op.set_records(records);
+        if let Some(snapshot) = files.snapshot.as_ref().filter(|_| !timeout.is_rehearsal()) {
+            self.log_nameless(snapshot.inodes());
+        }
         if !timeout.is_rehearsal() && self.messages.ratelimit(c"kexecfs") {
             pr_info!(
                 "{}: prepared {} bytes of records in {} us\n",
