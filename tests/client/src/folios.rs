@@ -96,3 +96,18 @@ pub fn folios(args: &Args<'_>) -> Outcome {
         runs.join(", ")
     )))
 }
+
+/// `collapse SLOT FILE`: madvise(MADV_COLLAPSE) of the mapping, which makes huge pages of small ones,
+/// again and again until FILE is there. Prints whether it has ever succeeded.
+pub fn collapse(args: &Args<'_>) -> Outcome {
+    let slot = args.number(0)?;
+    let mut collapsed = false;
+    while fs::metadata(args.text(1)?).is_err() {
+        // It fails while the pages are pinned.
+        collapsed |= sys::collapse(slot).is_ok();
+    }
+    Ok(Some(format!(
+        "collapsed: {}",
+        if collapsed { "yes" } else { "no" }
+    )))
+}

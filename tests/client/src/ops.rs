@@ -107,6 +107,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "advise-huge" => tree::advise_huge(&args),
         "pfns" => folios::pfns(&args),
         "folios" => folios::folios(&args),
+        "collapse" => folios::collapse(&args),
         "list-changing" => tree::list_changing(&args),
         "list-from" => tree::list_from(&args),
         "statfs" => tree::statfs(&args),

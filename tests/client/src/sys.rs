@@ -231,6 +231,16 @@ pub fn advise_huge(n: usize) -> Result<()> {
     unsafe { rustix::mm::madvise(addr as *mut _, all, rustix::mm::Advice::LinuxHugepage) }
 }
 
+/// madvise(MADV_COLLAPSE) of the mapping number `n`.
+pub fn collapse(n: usize) -> Result<()> {
+    let (addr, all) = *mappings().get(n).ok_or(Errno::INVAL)?;
+    // SAFETY: it is a mapping of this program, the contents of which stay as they are.
+    match unsafe { libc::madvise(addr as *mut _, all, libc::MADV_COLLAPSE) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
 /// FIOQSIZE: how many bytes the file takes up.
 pub fn fioqsize(at: BorrowedFd<'_>) -> Result<i64> {
     let mut bytes = 0;
