@@ -148,7 +148,7 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// The persistent child after `prev`, or the first: one that was made by `make_persistent()` or
-    /// `link()` and that no operation has removed since.
+    /// `link()`, or looked up, and that no operation has removed since.
     ///
     /// A name that is made, removed or renamed meanwhile may be missed.
     ///
@@ -285,13 +285,13 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// Notifies watchers that there is the name `name` in this directory now (`fsnotify_create()`),
-    /// if it is there.
+    /// if it is there and `agrees` is true of its inode.
     ///
     /// For a name that nobody has looked up yet, see
     /// [`InodeOperations::lookup`](super::InodeOperations::lookup): that is done here, if anything
     /// in the superblock is watched. May sleep; holds the lock of the directory, so that the
-    /// event of a removal, which needs it as well, comes later.
-    pub fn fsnotify_create(&self, name: &CStr) {
+    /// event of a removal, which needs it as well, comes later. `agrees` must not take it.
+    pub fn fsnotify_create(&self, name: &CStr, agrees: impl FnOnce(&Inode<T>) -> bool) {
         if !self.sb().fsnotify_sb_has_watchers() || self.check_can_lookup().is_err() {
             return;
         }
@@ -305,8 +305,14 @@ impl<T: FileSystem> Dentry<T> {
         // SAFETY: The dentry is valid, and positive as it has a child.
         let dir = unsafe { bindings::d_inode(self.as_ptr()) };
 
-        // SAFETY: The directory is positive and locked, which makes the name stable.
-        unsafe { bindings::fsnotify_create(dir, child) };
+        // SAFETY: It is a dentry of this file system, and we hold a reference until the end of this
+        // function.
+        let entry = unsafe { Dentry::<T>::from_raw(child) };
+
+        if entry.inode().is_some_and(agrees) {
+            // SAFETY: The directory is positive and locked, which makes the name stable.
+            unsafe { bindings::fsnotify_create(dir, child) };
+        }
         // SAFETY: The dentry is the one that start_removing_noperm() returned.
         unsafe { bindings::end_dirop(child) };
     }

@@ -167,8 +167,7 @@ pub trait FileOperations: Sized + 'static {
     /// Lists the entries of a directory, from the position of `ctx` on until there is no more room
     /// or no more entry.
     ///
-    /// Called with the lock of the directory held, if only shared, and one at a time for an open
-    /// file.
+    /// Called with the lock of the directory held, if only shared.
     fn iterate_shared(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _ctx: &mut DirContext<'_>,
@@ -302,6 +301,12 @@ impl<T: FileSystem> FileOps<T> {
         let ops = unsafe { &bindings::simple_offset_dir_operations };
 
         Self(ops, PhantomData)
+    }
+
+    /// Whether it is for directories only, as it reads them.
+    #[inline]
+    pub(super) fn reads_dirs(&self) -> bool {
+        self.0.iterate_shared.is_some()
     }
 
     /// Whether it is for directories with an offset map only.

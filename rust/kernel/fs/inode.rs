@@ -199,7 +199,7 @@ impl<T: FileSystem> Inode<T> {
     /// Makes the present the time of the last change of contents and attributes
     /// (`inode_update_time()`).
     ///
-    /// Takes no lock, as for a write through a mapping.
+    /// Takes no lock, as for a write through a mapping; for file systems that write no inodes back.
     pub fn inode_update_cmtime(&self) {
         // SAFETY: The inode is valid.
         unsafe {

@@ -240,13 +240,17 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
     /// `EINVAL` if it is neither a regular file nor a directory by its mode: what others do is
     /// [`init_special`](Self::init_special)'s. C takes the inode of an open file that is a block
     /// device by its mode for that of the device itself (`I_BDEV()`). Also for
-    /// [`FileOps::simple_offset_dir`] if the directory has no offset map (yet).
+    /// [`FileOps::simple_offset_dir`] if the directory has no offset map (yet). `ENOTDIR` for
+    /// operations that read directories if it is none.
     pub fn set_file_ops(&mut self, ops: FileOps<T>) -> Result {
         let inode = self.0.as_ptr();
         let mode = self.mode();
 
         if !mode.is_reg() && !mode.is_dir() {
             return Err(EINVAL);
+        }
+        if ops.reads_dirs() && !mode.is_dir() {
+            return Err(ENOTDIR);
         }
         // SAFETY: By the type invariant the inode is one of `T`.
         if ops.wants_offset_ctx() && unsafe { inode_info::offset_ctx(inode) }.is_null() {

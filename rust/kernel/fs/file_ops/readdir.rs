@@ -15,6 +15,7 @@ use crate::{
     },
     prelude::*, //
 };
+use core::marker::PhantomData;
 
 /// Where the entries of a directory go (`struct dir_context`).
 ///
@@ -33,17 +34,20 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `file` is an open directory that is just being read into `ctx`.
+/// `file` is an open directory that is just being read into `ctx`, which nobody else uses for `'a`.
 pub struct DirContext<'a> {
     file: *mut bindings::file,
-    ctx: &'a mut bindings::dir_context,
+    // No reference, as the functions that emit go from it to what it lies in (`container_of()`).
+    ctx: *mut bindings::dir_context,
+    _p: PhantomData<&'a mut bindings::dir_context>,
 }
 
 impl DirContext<'_> {
     /// The position of the next entry. Those of `.` and `..` are 0 and 1.
     #[inline]
     pub fn pos(&self) -> Offset {
-        self.ctx.pos
+        // SAFETY: By the type invariant the context is valid and ours.
+        unsafe { (*self.ctx).pos }
     }
 
     /// Emits `.` and `..`, unless the position is beyond them (`dir_emit_dots()`).
@@ -69,7 +73,10 @@ impl DirContext<'_> {
         };
 
         if emitted {
-            self.ctx.pos = self.ctx.pos.saturating_add(1);
+            let next = self.pos().saturating_add(1);
+
+            // SAFETY: By the type invariant the context is valid and ours.
+            unsafe { (*self.ctx).pos = next };
         }
         emitted
     }
@@ -86,11 +93,11 @@ pub(super) unsafe extern "C" fn iterate_shared<O: FileOperations>(
 ) -> c_int {
     // SAFETY: The VFS passes an open file of this kind.
     let data = unsafe { data::<O>(file) };
-    // INVARIANT: By the safety requirements.
+    // INVARIANT: By the safety requirements. The VFS passes a context that is ours for this call.
     let mut ctx = DirContext {
         file,
-        // SAFETY: The VFS passes a valid context, which is ours for this call.
-        ctx: unsafe { &mut *ctx },
+        ctx,
+        _p: PhantomData,
     };
 
     from_result(|| {

@@ -103,6 +103,7 @@ impl<'a, T: FileSystem> Link<'a, T> {
 pub struct Unlink<'a, T: FileSystem> {
     dir: &'a Inode<T>,
     dentry: &'a Dentry<T>,
+    has_lookup: bool,
     done: &'a Done,
 }
 
@@ -114,6 +115,7 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
     unsafe fn from_raw(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
+        has_lookup: bool,
         done: &'a Done,
     ) -> Self {
         // INVARIANT: The caller guarantees it.
@@ -122,6 +124,7 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
             dir: unsafe { Inode::from_raw(dir) },
             // SAFETY: The caller holds a reference to the dentry, which is of `T`.
             dentry: unsafe { Dentry::from_raw(dentry) },
+            has_lookup,
             done,
         }
     }
@@ -138,7 +141,9 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
         self.dentry
     }
 
-    /// Removes it (`simple_unlink()`).
+    /// Removes it (`simple_unlink()`). If the directory has a
+    /// [`lookup`](InodeOperations::lookup), what gets the name next is found by it as soon as this
+    /// returns.
     pub fn simple_unlink(self) -> Result {
         let (dir, dentry) = (self.dir.as_ptr(), self.dentry.as_ptr());
 
@@ -146,18 +151,21 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
         unsafe { remove_entry(dir, dentry) };
         self.done.set();
         // SAFETY: By the type invariants the directory has the entry, and both inodes are locked.
-        to_result(unsafe { bindings::simple_unlink(dir, dentry) })
+        to_result(unsafe { bindings::simple_unlink(dir, dentry) })?;
+        if self.has_lookup {
+            // A negative dentry would hide what gets the name next.
+            // SAFETY: The VFS holds a reference to the dentry for this call.
+            unsafe { bindings::d_drop(dentry) };
+        }
+        Ok(())
     }
 
-    /// Removes it, and the dentry from the dcache (`d_drop()`), which the VFS does later else: what
-    /// gets the name next is found by it as soon as this returns.
-    pub fn simple_unlink_drop(self) -> Result {
-        let dentry = self.dentry.as_ptr();
-
-        self.simple_unlink()?;
-        // SAFETY: The VFS holds a reference to the dentry for this call.
-        unsafe { bindings::d_drop(dentry) };
-        Ok(())
+    /// Notifies watchers that the name has been made (`fsnotify_create()`): before they are told
+    /// that it is gone.
+    pub fn fsnotify_create(&self) {
+        // SAFETY: By the type invariants the directory is locked, which makes the name stable, and
+        // the dentry positive.
+        unsafe { bindings::fsnotify_create(self.dir.as_ptr(), self.dentry.as_ptr()) };
     }
 
     /// Removes a directory, and the link that its `..` is (`simple_rmdir()`).
@@ -230,7 +238,7 @@ pub(super) unsafe extern "C" fn unlink<O: InodeOperations>(
 ) -> c_int {
     Done::told(|done| {
         // SAFETY: The VFS has locked the directory and the inode of its entry.
-        O::unlink(unsafe { Unlink::from_raw(dir, dentry, done) })
+        O::unlink(unsafe { Unlink::from_raw(dir, dentry, O::HAS_LOOKUP, done) })
     })
 }
 
@@ -245,6 +253,6 @@ pub(super) unsafe extern "C" fn rmdir<O: InodeOperations>(
 ) -> c_int {
     Done::told(|done| {
         // SAFETY: The VFS has locked the directory and the inode of its entry.
-        O::rmdir(unsafe { Unlink::from_raw(dir, dentry, done) })
+        O::rmdir(unsafe { Unlink::from_raw(dir, dentry, O::HAS_LOOKUP, done) })
     })
 }
