@@ -94,6 +94,8 @@ pub(crate) struct Entry {
     /// Whether its name has been looked up, and so perhaps has a dentry. Changed under
     /// `Domain::table`.
     looked_up: Atomic<bool>,
+    /// Whether watchers have been notified that its name is there, as far as there are any.
+    announced: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
     restored: Atomic<bool>,
     /// The file, if it is preserved, or once it has been restored, until it is released.
@@ -119,6 +121,7 @@ impl Entry {
             released: Atomic::new(false),
             ino: Atomic::new(0),
             looked_up: Atomic::new(false),
+            announced: Atomic::new(true),
             restored: Atomic::new(false),
             file <- new_spinlock!(None, "Entry::file"),
             kept: Atomic::new(false),
@@ -136,6 +139,7 @@ impl Entry {
     ) -> Result<Arc<Self>> {
         let entry = Self::new(name, token, size, None)?;
 
+        entry.announced.store(false, Relaxed);
         entry.keep(file);
         Ok(entry)
     }
@@ -222,6 +226,16 @@ impl Entry {
     /// Whether its name may have a dentry. That of an entry which was released gets none any more.
     pub(crate) fn is_looked_up(&self) -> bool {
         self.looked_up.load(Relaxed)
+    }
+
+    /// Whether watchers have still to be notified that its name is there: of all that ask, one has
+    /// to do that.
+    pub(crate) fn announce(&self) -> bool {
+        !self.announced.xchg(true, Relaxed)
+    }
+
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.load(Relaxed)
     }
 
     /// Its name is being looked up.

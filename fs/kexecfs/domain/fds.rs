@@ -153,7 +153,7 @@ impl Domain {
             .map_err(|e| Failure::new(e, "size= bytes are held"))
     }
 
-    /// Preserves a file under a name that is reserved for it.
+    /// Preserves a file under a name that is reserved for it, and returns its entry.
     ///
     /// `owner` is called under the lock that [`Domain::set_owner`] takes: who changes the owner of
     /// the directory before that misses no name.
@@ -163,7 +163,7 @@ impl Domain {
         file: HeldFile,
         room: Reservation<'_>,
         owner: impl FnOnce() -> Owner,
-    ) -> Result<(), Failure> {
+    ) -> Result<Arc<Entry>, Failure> {
         let mut op = self.op.lock_killable()?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
@@ -197,7 +197,7 @@ impl Domain {
 
         let mut table = self.table.lock();
         let preserved = Preserved {
-            entry,
+            entry: entry.clone(),
             counted,
             compatible,
             owner: owner(),
@@ -208,7 +208,7 @@ impl Domain {
         table.pending -= 1;
         drop(table);
         self.settled.notify_all();
-        Ok(())
+        Ok(entry)
     }
 
     /// Unpreserves a file, and returns its entry, of which the name has to be removed outside the

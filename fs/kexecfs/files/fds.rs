@@ -172,8 +172,9 @@ fn preserve(
         inside(|| domain.preserve(name, held, room, || (inode.uid(), inode.gid())))
     });
 
-    preserved.inspect_err(|_| domain.unreserve(name))?;
-    add_name(&dir, domain, name);
+    let entry = preserved.inspect_err(|_| domain.unreserve(name))?;
+
+    add_name(&dir, domain, &entry);
     Ok(())
 }
 

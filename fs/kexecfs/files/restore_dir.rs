@@ -113,9 +113,6 @@ pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner:
     let dir = fd_restore.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
     let mut prev = None;
 
-    // First: what is preserved from then on gets the owner from here.
-    dir.set_owner(uid, gid);
-    domain.set_owner(owner);
     while let Some(entry) = fd_restore.next_child(prev.take())? {
         let inode = entry.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
 
@@ -123,23 +120,42 @@ pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner:
         drop(inode);
         prev = Some(entry);
     }
+    // At last, as these don't fail. What is preserved after the first gets the owner from there.
+    dir.set_owner(uid, gid);
+    domain.set_owner(owner);
     Ok(())
 }
 
-/// Says that the file `name` has been preserved: its name leads to it, and watchers are notified.
+/// Says that the file of an entry has been preserved: its name leads to it from now on.
 ///
 /// Outside the gate: a reader of the directory keeps its lock as long as it likes.
-pub(super) fn add_name(fd_restore: &Dentry<KexecFs>, domain: &Domain, name: &Name) {
+pub(super) fn add_name(fd_restore: &Dentry<KexecFs>, domain: &Domain, entry: &Entry) {
     if domain.is_releasing() {
-        remove_released(fd_restore, name);
+        remove_released(fd_restore, &entry.name);
     }
     set_changed(fd_restore);
-    fd_restore.fsnotify_create(name.as_c_str());
+    if fd_restore.sb().fsnotify_sb_has_watchers() {
+        announce(fd_restore, entry);
+    } else {
+        entry.announce();
+    }
+}
+
+/// Notifies watchers that a name is there, unless that has been done: by the task that preserves,
+/// or else by the one that removes it before.
+fn announce(fd_restore: &Dentry<KexecFs>, entry: &Entry) {
+    fd_restore.fsnotify_create(entry.name.as_c_str(), |inode| {
+        matches!(inode.data(), Node::Entry(there) if core::ptr::eq(&**there, entry))
+            && entry.announce()
+    });
 }
 
 /// Removes the name of an entry that was released, if it has a dentry. Outside the gate, too.
 pub(super) fn remove_name(fd_restore: &Dentry<KexecFs>, entry: &Entry) {
     if entry.is_looked_up() {
+        if !entry.is_announced() {
+            announce(fd_restore, entry);
+        }
         remove_released(fd_restore, &entry.name);
     }
 }
@@ -229,7 +245,10 @@ impl InodeOperations for RestoreDir {
             notify(sb, STATE);
         }
         notify_control();
-        unlink.simple_unlink_drop()
+        if entry.announce() {
+            unlink.fsnotify_create();
+        }
+        unlink.simple_unlink()
     }
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {

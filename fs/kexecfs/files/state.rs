@@ -32,7 +32,10 @@ use crate::{
     words::{
         failure::Failure,
         name::COMMAND_MAX,
-        state::Event, //
+        state::{
+            Event,
+            State, //
+        }, //
     }, //
 };
 use kernel::{
@@ -133,7 +136,9 @@ impl FileOperations for StateFile {
 fn finish(domain: &Domain, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
     let dir = fd_restore(sb)?;
 
-    look_up_all_watched(&dir, domain);
+    if domain.state() == State::Updated {
+        look_up_all_watched(&dir, domain);
+    }
     let _releasing = domain.releasing();
     let released = inside(|| domain.finish())?;
 
