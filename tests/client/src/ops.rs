@@ -109,6 +109,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "folios" => folios::folios(&args),
         "collapse" => folios::collapse(&args),
         "list-changing" => tree::list_changing(&args),
+        "list-preserved" => tree::list_preserved(&args),
         "list-from" => tree::list_from(&args),
         "statfs" => tree::statfs(&args),
         "space" => space::space(&args),

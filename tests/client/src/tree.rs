@@ -5,7 +5,7 @@
 use crate::many::{write_stream, Stream};
 use crate::ops::Args;
 use crate::{quote, sys, unescape, usage, Failure, Outcome};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{
     AtFlags, FallocateFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, CWD,
 };
@@ -420,6 +420,47 @@ pub fn list_changing(args: &Args<'_>) -> Outcome {
         .count();
     if missing > 0 {
         return Err(Failure::Wrong(format!("{missing} files not listed once")));
+    }
+    Ok(None)
+}
+
+/// `list-preserved MOUNT N`: preserves 2 N memfds in the domain there, lists `fd_restore` a few at a time,
+/// and meanwhile unpreserves each second one that was listed and preserves it by another name: each that
+/// stays is listed exactly once, and none twice.
+pub fn list_preserved(args: &Args<'_>) -> Outcome {
+    let domain = Path::new(args.text(0)?);
+    let count: usize = args.number(1)?;
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let files = (0..2 * count)
+        .map(|_| rustix::fs::memfd_create("listed", flags))
+        .collect::<Result<Vec<_>, _>>()?;
+    let preserve = |n: usize, name: &str| {
+        let command = format!("{} {name}", files[n].as_fd().as_raw_fd());
+        fs::write(domain.join("fd_preserve"), command)
+    };
+    for n in 0..count {
+        preserve(n, &format!("stays{n}"))?;
+        preserve(count + n, &format!("goes{n}"))?;
+    }
+    let dir = domain.join("fd_restore");
+    let dir = rustix::fs::open(&dir, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    let mut buf = [std::mem::MaybeUninit::uninit(); 512];
+    let mut entries = rustix::fs::RawDir::new(dir, &mut buf);
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    while let Some(entry) = entries.next() {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if let Some(Ok(n)) = name.strip_prefix("goes").map(str::parse::<usize>) {
+            fs::write(domain.join("fd_unpreserve"), &name)?;
+            preserve(count + n, &format!("new{n}"))?;
+        }
+        *seen.entry(name).or_default() += 1;
+    }
+    let wrong = (0..count)
+        .filter(|n| seen.get(&format!("stays{n}")) != Some(&1))
+        .chain((0..count).filter(|n| seen.get(&format!("goes{n}")) != Some(&1)))
+        .count();
+    if wrong > 0 || seen.values().any(|&times| times != 1) {
+        return Err(Failure::Wrong(format!("{wrong} names not listed once")));
     }
     Ok(None)
 }
