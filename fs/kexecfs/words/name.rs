@@ -277,7 +277,7 @@ impl fmt::Display for IllegalDomain<'_> {
         write!(f, "illegal {} '", self.as_what)?;
         fmt::Display::fmt(BStr::from_bytes(self.word), f)?;
         // mount(8) canonicalizes a source that exists, unless it knows the type.
-        f.write_str(if self.word.contains(&b'/') {
+        f.write_str(if self.as_what == "source" && self.word.contains(&b'/') {
             "': it is a path, as mount(8) makes of a name that exists in its working directory: \
              mount with -o domain=NAME"
         } else {

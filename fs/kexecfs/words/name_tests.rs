@@ -46,9 +46,14 @@ mod cases {
             .to_bytes()
             .starts_with(b"illegal source '/srv': it is a path"));
         assert!(path.to_bytes().ends_with(b"-o domain=NAME"));
-        assert!(told("domain", b"none")?
-            .to_bytes()
-            .starts_with(b"illegal domain 'none': the name of a domain has"));
+        for word in [&b"none"[..], b"a/b"] {
+            let told = told("domain", word)?;
+
+            assert!(told.to_bytes().starts_with(b"illegal domain '"));
+            assert!(told
+                .to_bytes()
+                .ends_with(b"and isn't '.', '..' or 'none'"));
+        }
         Ok(())
     }
 
