@@ -63,8 +63,8 @@ impl Identity {
         generation_of(&self.uuid)
     }
 
-    /// The generation of inodes of which the handles end with this kernel. A number that one of them
-    /// takes once the domain is prepared is taken again by the next kernel.
+    /// The generation of inodes of which the handles end with this kernel. A number that one of
+    /// them takes once the domain is prepared is taken again by the next kernel.
     pub(crate) fn local_generation(&self) -> u32 {
         self.local_generation
     }

@@ -315,8 +315,8 @@ impl Freezer {
     /// Lets all CPUs prepare and freeze the domains for which that takes no wait for others. One
     /// that fails is as before, and has its turn: then it is waited for, and says why it fails.
     ///
-    /// Where memory may be short they are left to that: the handler of memfds looks for enough of it
-    /// before it moves anything, for one file.
+    /// Where memory may be short they are left to that: the handler of memfds looks for enough of
+    /// it before it moves anything, for one file.
     fn freeze_ahead(&self, domains: &[&Arc<Domain>]) {
         let is_left = |domain: &&&Arc<Domain>| domain.state() != State::Prepared;
         let (mut left, mut bytes) = (0, 0u64);

@@ -247,8 +247,8 @@ impl Content {
         huge
     }
 
-    /// Follows a remount: an inner file gets huge pages as the mount says it now, once there is room
-    /// for them, and no other task has the inode locked.
+    /// Follows a remount: an inner file gets huge pages as the mount says it now, once there is
+    /// room for them, and no other task has the inode locked.
     pub(crate) fn follow_huge(&self, inode: &Inode<KexecFs>, path: &Path) {
         let new = || {
             let huge = self.domain.options().huge;

@@ -72,8 +72,8 @@ impl Counted {
         }
     }
 
-    /// Charges for whole pages of `page_size` bytes from now on, for those of a file of `size` bytes
-    /// at once.
+    /// Charges for whole pages of `page_size` bytes from now on, for those of a file of `size`
+    /// bytes at once.
     ///
     /// # Errors
     ///

@@ -198,10 +198,10 @@ impl Dir {
         if inode.mode().is_dir() {
             Self::set(&mut inode)?;
         } else {
+            refused(inode.set_file_ops(FileOps::simple_dir()), ENOTDIR)?;
             inode.set_file_ops(match entry.name() {
-                b"queued" => FileOps::new::<Queued>(),
                 b"first" => FileOps::new::<First>(),
-                _ => FileOps::simple_dir(),
+                _ => FileOps::new::<Queued>(),
             })?;
         }
         entry.make_persistent(inode)?;

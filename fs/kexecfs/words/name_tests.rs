@@ -50,9 +50,7 @@ mod cases {
             let told = told("domain", word)?;
 
             assert!(told.to_bytes().starts_with(b"illegal domain '"));
-            assert!(told
-                .to_bytes()
-                .ends_with(b"and isn't '.', '..' or 'none'"));
+            assert!(told.to_bytes().ends_with(b"and isn't '.', '..' or 'none'"));
         }
         Ok(())
     }

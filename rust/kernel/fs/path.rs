@@ -313,7 +313,8 @@ impl Huge {
 }
 
 /// The size of a huge page in bytes (`HPAGE_PMD_SIZE`, or that of the largest folio of a file if
-/// that is less), if the kernel and the machine have transparent ones (`has_transparent_hugepage()`).
+/// that is less), if the kernel and the machine have transparent ones
+/// (`has_transparent_hugepage()`).
 pub fn hpage_pmd_size() -> Option<usize> {
     // SAFETY: The function has no requirements.
     match unsafe { bindings::hpage_pmd_size() } {
