@@ -234,10 +234,6 @@ impl Entry {
         !self.announced.xchg(true, Relaxed)
     }
 
-    pub(crate) fn is_announced(&self) -> bool {
-        self.announced.load(Relaxed)
-    }
-
     /// Its name is being looked up.
     pub(super) fn set_looked_up(&self) {
         self.looked_up.store(true, Relaxed);

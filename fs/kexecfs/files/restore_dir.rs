@@ -153,18 +153,17 @@ fn announce(fd_restore: &Dentry<KexecFs>, entry: &Entry) {
 /// Removes the name of an entry that was released, if it has a dentry. Outside the gate, too.
 pub(super) fn remove_name(fd_restore: &Dentry<KexecFs>, entry: &Entry) {
     if entry.is_looked_up() {
-        if !entry.is_announced() {
-            announce(fd_restore, entry);
-        }
         remove_released(fd_restore, &entry.name);
     }
 }
 
-/// Removes the dentry of an entry that was released, but not that of a later one.
+/// Removes the dentry of an entry that was released, but not that of a later one. Watchers
+/// are notified that it was there first, unless they have been.
 fn remove_released(fd_restore: &Dentry<KexecFs>, name: &Name) {
     fd_restore.remove_by_name(
         name.as_c_str(),
         |inode| matches!(inode.data(), Node::Entry(entry) if entry.is_released()),
+        |inode| matches!(inode.data(), Node::Entry(entry) if entry.announce()),
     );
 }
 

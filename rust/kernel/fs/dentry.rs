@@ -51,7 +51,7 @@ pub const NAME_MAX: usize = bindings::NAME_MAX as usize;
 ///
 /// fn remove_all<T: FileSystem>(dir: &Dentry<T>) {
 ///     for name in [c"one", c"two"] {
-///         dir.remove_by_name(name, |_inode| true);
+///         dir.remove_by_name(name, |_inode| true, |_inode| false);
 ///     }
 /// }
 /// ```
@@ -238,11 +238,17 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// Removes the entry `name` of this directory, if there is one and `agrees` is true of its
-    /// inode (`locked_recursive_removal()`). Not one whose inode has further names.
+    /// inode (`locked_recursive_removal()`). Not one whose inode has further names. If `is_new` is
+    /// true of it as well, watchers are notified that it is there first.
     ///
     /// May sleep; holds the lock of the directory from the look-up on, and takes those of what is
-    /// removed. `agrees` must not take them.
-    pub fn remove_by_name(&self, name: &CStr, agrees: impl FnOnce(&Inode<T>) -> bool) {
+    /// removed. `agrees` and `is_new` must not take them.
+    pub fn remove_by_name(
+        &self,
+        name: &CStr,
+        agrees: impl FnOnce(&Inode<T>) -> bool,
+        is_new: impl FnOnce(&Inode<T>) -> bool,
+    ) {
         /// Removes what is removed from the offset map of its directory, too.
         ///
         /// # Safety
@@ -273,9 +279,16 @@ impl<T: FileSystem> Dentry<T> {
         // SAFETY: It is a dentry of this file system, and we hold a reference until the end of this
         // function.
         let inode = unsafe { Dentry::<T>::from_raw(child) }.inode();
+        let is_last_name = |inode: &&Inode<T>| inode.mode().is_dir() || inode.nlink() == 1;
 
-        if inode.is_some_and(|inode| (inode.mode().is_dir() || inode.nlink() == 1) && agrees(inode))
-        {
+        if let Some(inode) = inode.filter(is_last_name).filter(|&inode| agrees(inode)) {
+            if is_new(inode) {
+                // SAFETY: The dentry is valid, and positive as it has a child.
+                let dir = unsafe { bindings::d_inode(self.as_ptr()) };
+
+                // SAFETY: The directory is positive and locked, which makes the name stable.
+                unsafe { bindings::fsnotify_create(dir, child) };
+            }
             // SAFETY: The dentry is referenced, positive, and in this directory, which is locked:
             // so it is no root, and stays there. `forget` gets what it wants.
             unsafe { bindings::locked_recursive_removal(child, Some(forget)) };
