@@ -104,19 +104,23 @@ impl<'a> Files<'a> {
     /// Walks through `data/`, and decides for each file in it.
     // What it needs of the stack is not needed afterwards.
     #[inline(never)]
-    fn plan(sb: &'a SuperBlock<KexecFs>, domain: &Domain, timeout: &Timeout<'_>) -> Result<Self> {
-        let mut files = Self::default();
+    fn plan(
+        &mut self,
+        sb: &'a SuperBlock<KexecFs>,
+        domain: &Domain,
+        timeout: &Timeout<'_>,
+    ) -> Result {
         let snapshot = Snapshot::take(sb, domain.next_walk(), || timeout.check(domain))?;
 
         snapshot.for_each(|visit| {
             timeout.check(domain)?;
             if visit.first && visit.inode.mode().is_reg() {
-                files.add(&visit)?;
+                self.add(&visit)?;
             }
-            serialize::write_name(&mut files.plan, None, &visit, &|| timeout.check(domain))
+            serialize::write_name(&mut self.plan, None, &visit, &|| timeout.check(domain))
         })?;
-        files.snapshot = Some(snapshot);
-        Ok(files)
+        self.snapshot = Some(snapshot);
+        Ok(())
     }
 
     /// Decides for a file.
@@ -375,7 +379,7 @@ impl Domain {
         let start = Instant::<Monotonic>::now();
 
         match data {
-            Data::Super(sb) => *files = Files::plan(sb, self, timeout)?,
+            Data::Super(sb) => files.plan(sb, self, timeout)?,
             Data::Incoming(tree) => files.tree = tree,
         }
         files.restored = self.detach_restored()?;
@@ -392,10 +396,19 @@ impl Domain {
         let bytes = records.bytes();
 
         op.set_records(records);
-        if let Some(snapshot) = files.snapshot.as_ref().filter(|_| !timeout.is_rehearsal()) {
+        if !timeout.is_rehearsal() {
+            self.log_prepared(files, bytes, start);
+        }
+        Ok(())
+    }
+
+    // Nor is what this needs of the stack needed before.
+    #[inline(never)]
+    fn log_prepared(&self, files: &Files<'_>, bytes: usize, start: Instant<Monotonic>) {
+        if let Some(snapshot) = &files.snapshot {
             self.log_nameless(snapshot.inodes());
         }
-        if !timeout.is_rehearsal() && self.messages.ratelimit(c"kexecfs") {
+        if self.messages.ratelimit(c"kexecfs") {
             pr_info!(
                 "{}: prepared {} bytes of records in {} us\n",
                 self.name,
@@ -403,7 +416,6 @@ impl Domain {
                 start.elapsed().as_micros_ceil()
             );
         }
-        Ok(())
     }
 
     /// Tells how many files end with this kernel since they have no name.

@@ -95,13 +95,8 @@ mod cases {
         let name = Name::of_domain(b"vm1")?;
         let session = name.session()?;
         let (identity, options) = (Identity::new(), Options::new()?);
-        let (ram, tail) = (Name::of_file(b"ram of vm")?, Name::of_file(b"\xc3\xa4")?);
-        let files = [(&ram, 3, 4096), (&tail, u64::MAX, 0)];
         let stream = stream(|writer| {
             writer.domain(&name, &session, &identity, &options, 7)?;
-            for (name, token, size) in files {
-                writer.file(name, token, size)?;
-            }
             writer.end()
         })?;
         let Ok((domain, _)) = Reader::new(&stream).domain() else {
@@ -112,6 +107,29 @@ mod cases {
         assert!(domain.options == options && domain.waited == 7);
         assert!(domain.identity.uuid() == identity.uuid());
         assert_eq!(domain.identity.next_ino(), identity.next_ino());
+        Ok(())
+    }
+
+    #[test]
+    fn files_that_are_written_are_read() -> Result {
+        let (ram, tail) = (Name::of_file(b"ram of vm")?, Name::of_file(b"\xc3\xa4")?);
+        let files = [(&ram, 3, 4096), (&tail, u64::MAX, 0)];
+        let stream = stream(|writer| {
+            let domain = domain_record(b"vm1", b"kexecfs:vm1");
+
+            writer.record(
+                abi::RECORD_DOMAIN,
+                &[domain.as_bytes(), b"vm1", b"kexecfs:vm1"],
+            )?;
+            for (name, token, size) in files {
+                writer.file(name, token, size)?;
+            }
+            writer.end()
+        })?;
+        let Ok((domain, _)) = Reader::new(&stream).domain() else {
+            return Err(EIO);
+        };
+
         assert_eq!(domain.files.iter().count(), 2);
         for (name, token, size) in files {
             let file = domain.files.get(name).ok_or(ENOENT)?;
