@@ -62,6 +62,10 @@ struct DomainSlot {
     users: u32,
     /// Whether there is a superblock.
     mounted: bool,
+    /// How many there are of that domain, those included that are being killed.
+    supers: u32,
+    /// Whether a task makes the first: another one that wants to mount the domain waits for that.
+    filling: bool,
     /// Whether the domain is being emptied: a task that wants to mount it waits for that.
     dropping: bool,
 }
@@ -79,9 +83,9 @@ pub(crate) struct Registry {
     pub(crate) rehearsal: Mutex<()>,
     #[pin]
     domains: Mutex<RBTree<Name, DomainSlot>>,
-    /// Notified when a domain has been dropped.
+    /// Notified when a domain has been dropped, and when its first superblock has been made.
     #[pin]
-    dropped: CondVar,
+    settled: CondVar,
     /// The LUO sessions of domains that were discarded though nobody can claim them.
     #[pin]
     given_up: Mutex<KVVec<Name>>,
@@ -100,7 +104,7 @@ impl Registry {
                 commands <- new_mutex!((), "Registry::commands"),
                 rehearsal <- new_mutex!((), "Registry::rehearsal"),
                 domains <- new_mutex!(RBTree::new(), "Registry::domains"),
-                dropped <- new_condvar!("Registry::dropped"),
+                settled <- new_condvar!("Registry::settled"),
                 given_up <- new_mutex!(KVVec::new(), "Registry::given_up"),
                 excluded <- new_mutex!(KVVec::new(), "Registry::excluded"),
             }? Error),
@@ -199,8 +203,8 @@ impl Registry {
     ) -> Result<Option<Mounting>> {
         let mut domains = self.domains.lock();
 
-        while domains.get(name).is_some_and(|slot| slot.dropping) {
-            if self.dropped.wait_interruptible(&mut domains) {
+        while domains.get(name).is_some_and(DomainSlot::is_busy) {
+            if self.settled.wait_interruptible(&mut domains) {
                 return Err(EINTR);
             }
         }
@@ -219,9 +223,11 @@ impl Registry {
         // Anew, if a handler was missing.
         domain.claim()?;
         slot.users += 1;
+        slot.filling = slot.supers == 0;
         Ok(Some(Mounting {
             registry: self,
             domain,
+            is_first: slot.filling,
         }))
     }
 
@@ -281,6 +287,7 @@ impl Registry {
         if let Some(slot) = self.domains.lock().get_mut(&domain.name) {
             if slot.is_of(domain) {
                 slot.users += 1;
+                slot.supers += 1;
                 slot.mounted = true;
             }
         }
@@ -289,6 +296,15 @@ impl Registry {
     /// Counts the end of a superblock, and drops the domain unless it is kept.
     pub(crate) fn unmounted(&self, domain: &Domain) {
         self.put(domain, |slot| slot.mounted = false);
+    }
+
+    /// Counts the end of a superblock once it is dead.
+    pub(crate) fn killed(&self, domain: &Domain) {
+        if let Some(slot) = self.domains.lock().get_mut(&domain.name) {
+            if slot.is_of(domain) {
+                slot.supers -= 1;
+            }
+        }
     }
 
     /// Gives up a use of a domain.
@@ -337,7 +353,7 @@ impl Registry {
 
             drop(domains);
             drop(node);
-            self.dropped.notify_all();
+            self.settled.notify_all();
             // One that others are about to mount stays, empty.
             if name.is_some() {
                 return;
@@ -449,7 +465,7 @@ impl Registry {
 
         drop(domains);
         drop(inside);
-        self.dropped.notify_all();
+        self.settled.notify_all();
         drop(node);
         let unclaimed = discarded.map(|discarded| discarded.is_none_or(|d| d.unclaimed))?;
 
@@ -520,8 +536,15 @@ impl DomainSlot {
             domain,
             users: 0,
             mounted: false,
+            supers: 0,
+            filling: false,
             dropping: false,
         }
+    }
+
+    /// Whether a task that wants to mount the domain has to wait.
+    fn is_busy(&self) -> bool {
+        self.dropping || self.filling
     }
 
     /// Whether it is that of `domain`, and not of another one with the same name.
@@ -544,10 +567,16 @@ impl DomainSlot {
 pub(crate) struct Mounting {
     registry: &'static Registry,
     pub(crate) domain: Arc<Domain>,
+    /// Whether it has no superblock, and gets none by another task meanwhile.
+    pub(crate) is_first: bool,
 }
 
 impl Drop for Mounting {
     fn drop(&mut self) {
-        self.registry.put(&self.domain, |_| ());
+        self.registry
+            .put(&self.domain, |slot| slot.filling &= !self.is_first);
+        if self.is_first {
+            self.registry.settled.notify_all();
+        }
     }
 }

@@ -135,9 +135,15 @@ impl FileSystem for KexecFs {
                 errorfc!(fc, "'{name}': {why}");
             })?;
         let domain = mounting.domain.clone();
+        // All superblocks need not be searched for one that isn't there.
+        let is_first = mounting.is_first;
 
         fc.context()?.mounting = Some(mounting);
-        let new = fc.get_tree_keyed(domain.clone());
+        let new = if is_first {
+            fc.get_tree_nodev(domain.clone()).map(|()| true)
+        } else {
+            fc.get_tree_keyed(domain.clone())
+        };
 
         fc.context()?.mounting = None;
         if new? {
@@ -274,7 +280,12 @@ impl FileSystem for KexecFs {
         if let Ok(registry) = registry() {
             registry.unmounted(&sb.info());
         }
-        drop(sb.kill_anon_super());
+        let domain = sb.kill_anon_super();
+
+        if let Ok(registry) = registry() {
+            registry.killed(&domain);
+        }
+        drop(domain);
         notify_control();
     }
 }

@@ -195,25 +195,54 @@ impl<T: FileSystem> NewTree<'_, T> {
     /// Finds the superblock with the key `info`, or makes one (`get_tree_keyed()`).
     ///
     /// For a new one [`FileSystem::fill_super`] is called, and it owns `info` from now on. Returns
-    /// whether it is new. May sleep; waits for a superblock of the same key that is being killed.
+    /// whether it is new. May sleep; looks at each superblock of the type, and waits for one of the
+    /// same key that is being killed.
     ///
     /// # Errors
     ///
     /// `EBUSY` if there is one and the mounter insists on a new one, or if this is the second call;
     /// what `fill_super` returns; `ENOMEM`.
     pub fn get_tree_keyed(&mut self, info: T::Info) -> Result<bool> {
+        self.get_tree(info, |fc, info| {
+            // SAFETY: The caller passes a valid context without a superblock, and hands the key
+            // over, which `get_tree_keyed()` never dereferences.
+            unsafe { bindings::get_tree_keyed(fc, Some(sb::fill_super::<T>), info) }
+        })
+    }
+
+    /// Makes a superblock, whether or not there is one with the same `info` (`get_tree_nodev()`).
+    ///
+    /// [`FileSystem::fill_super`] is called, and the superblock owns `info` from now on. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if this is the second call; what `fill_super` returns; `ENOMEM`.
+    pub fn get_tree_nodev(&mut self, info: T::Info) -> Result {
+        self.get_tree(info, |fc, info| {
+            // SAFETY: The caller passes a valid context without a superblock.
+            unsafe { (*fc).s_fs_info = info };
+            // SAFETY: As above; the function hands the field on to the superblock.
+            unsafe { bindings::get_tree_nodev(fc, Some(sb::fill_super::<T>)) }
+        })?;
+        Ok(())
+    }
+
+    /// Lets `get` find or make a superblock, for `info`. Returns whether it is new.
+    fn get_tree(
+        &mut self,
+        info: T::Info,
+        get: impl FnOnce(*mut bindings::fs_context, *mut c_void) -> c_int,
+    ) -> Result<bool> {
         let fc = self.0.as_ptr();
 
         if self.0.sb().is_some() {
             return Err(EBUSY);
         }
         self.0.put_s_fs_info();
-        // SAFETY: The context is valid by its invariants. From here on the key belongs to it, and
-        // once a superblock has been made, to that; `get_tree_keyed()` never dereferences it.
+        // The context is valid by its invariants. From here on the info belongs to it, and once a
+        // superblock has been made, to that.
         // INVARIANT: It is from `T::Info::into_foreign()`.
-        to_result(unsafe {
-            bindings::get_tree_keyed(fc, Some(sb::fill_super::<T>), info.into_foreign())
-        })?;
+        to_result(get(fc, info.into_foreign()))?;
         // SAFETY: The context is valid by its invariants. sget_fc() clears the field when it hands
         // it on to a new superblock.
         Ok(unsafe { (*fc).s_fs_info.is_null() })
