@@ -89,8 +89,9 @@ pub fn broker(args: &Args<'_>) -> Outcome {
 /// What a service does by the files of its domain.
 fn by_files(dir: &str, files: &[OwnedFd], restore: bool) -> Result<(), Failure> {
     if restore {
+        let fd_restore = scale::open_dir(&format!("{dir}/fd_restore"))?;
         for n in 0..FILES {
-            scale::take(&format!("{dir}/fd_restore/f{n}"))?;
+            scale::take(&fd_restore, &format!("f{n}"))?;
         }
         return Ok(std::fs::write(format!("{dir}/state"), "finish")?);
     }
@@ -148,8 +149,8 @@ pub fn service(args: &Args<'_>) -> Outcome {
 }
 
 /// `scale-services LABEL files|broker PATH N preserve|restore`: N services that begin at once: the ticks
-/// until the last has ended, and the worst and the median of the services, from the beginning of
-/// all to its own end.
+/// until the last has ended, the median of the services, from the beginning of all to its own end, and
+/// the median and the worst of what a service takes from its own beginning on.
 pub fn services(args: &Args<'_>) -> Outcome {
     let (label, count) = (args.text(0)?, args.number::<usize>(3)?);
     let mut children: Vec<Child> = (0..count)
@@ -172,17 +173,19 @@ pub fn services(args: &Args<'_>) -> Outcome {
     }
     let begin = sys::ticks();
     drop(inputs);
-    let mut ends = Vec::new();
+    let (mut ends, mut own) = (Vec::new(), Vec::new());
     for child in &mut children {
-        let mut times = [0; 16];
+        let mut times = [[0; 8]; 2];
         if let Some(out) = &mut child.stdout {
-            out.read_exact(&mut times)?;
+            out.read_exact(times.as_flattened_mut())?;
         }
-        let end: [u8; 8] = times[..8].try_into().unwrap_or_default();
-        ends.push(u64::from_ne_bytes(end).saturating_sub(begin));
+        let [end, began] = times.map(u64::from_ne_bytes);
+        ends.push(end.saturating_sub(begin));
+        own.push(end.saturating_sub(began));
     }
     ends.sort_unstable();
-    let (last, median) = (ends.last().copied().unwrap_or(0), ends[count / 2]);
+    own.sort_unstable();
+    let worst = |times: &[u64]| times.last().copied().unwrap_or(0);
     if args.text(4)? == "restore" {
         for child in &mut children {
             child.kill()?;
@@ -190,6 +193,10 @@ pub fn services(args: &Args<'_>) -> Outcome {
         }
     }
     Ok(Some(format!(
-        "{label} {count} {last}\n{label}-median 1 {median}"
+        "{label} {count} {}\n{label}-median 1 {}\n{label}-own-median 1 {}\n{label}-own-worst 1 {}",
+        worst(&ends),
+        ends[count / 2],
+        own[count / 2],
+        worst(&own),
     )))
 }

@@ -139,6 +139,8 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "scale-services" => broker::services(&args),
         "broker" => broker::broker(&args),
         "service" => broker::service(&args),
+        "scale-console" => scale::console(&args),
+        "scale-records" => scale::records(),
         "scale-kexec" => scale::kexec(),
         "memory-free" => scale::memory_free(&args),
         // The process

@@ -4,7 +4,8 @@
 //! (`scripts/bench`).
 //!
 //! Each prints `LABEL COUNT TICKS`. A `%` in a path stands for the number of the file: with it each has
-//! a domain of its own.
+//! a domain of its own. Files of a domain are opened by their names in a directory that is open: what
+//! the path to the mount takes is not counted.
 
 use crate::ops::{self, Args};
 use crate::{luo, sys, usage, Failure, Outcome};
@@ -48,6 +49,21 @@ fn sum<T>(
 
 fn open(path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// A directory, to open what is in it.
+pub fn open_dir(path: &str) -> rustix::io::Result<OwnedFd> {
+    open(path, OFlags::PATH | OFlags::DIRECTORY)
+}
+
+fn open_in(dir: &OwnedFd, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(dir, name, flags | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The directories of so many domains, or the one of all.
+fn dirs(pattern: &str, count: usize) -> rustix::io::Result<Vec<OwnedFd>> {
+    let count = if pattern.contains('%') { count } else { 1 };
+    (0..count).map(|n| open_dir(&path(pattern, n))).collect()
 }
 
 fn new_file(bytes: usize, chunk: &[u8]) -> Result<OwnedFd, Failure> {
@@ -100,7 +116,7 @@ pub fn preserve(args: &Args<'_>) -> Outcome {
     let (label, how, target) = (args.text(0)?, args.text(1)?, args.text(2)?);
     let files = locked(&FILES);
     let sessions = locked(&SESSIONS);
-    let control = |n| open(&path(&format!("{target}/fd_preserve"), n), OFlags::WRONLY);
+    let control = |dir: &OwnedFd| open_in(dir, "fd_preserve", OFlags::WRONLY);
     let line = |n: usize| Ok(format!("{} f{n}", files[n].as_raw_fd()));
     let ticks = match how {
         "ioctl" => {
@@ -129,16 +145,20 @@ pub fn preserve(args: &Args<'_>) -> Outcome {
             },
         )?,
         "kept" => {
-            let control = control(0)?;
+            let control = control(&open_dir(target)?)?;
             sum(files.len(), line, |_, line| {
                 rustix::io::write(&control, line.as_bytes())?;
                 Ok(())
             })?
         }
-        "opened" => sum(files.len(), line, |n, line| {
-            rustix::io::write(&control(n)?, line.as_bytes())?;
-            Ok(())
-        })?,
+        "opened" => {
+            let_open(files.len() * 3)?;
+            let dirs = dirs(target, files.len())?;
+            sum(files.len(), line, |n, line| {
+                rustix::io::write(&control(&dirs[n % dirs.len()])?, line.as_bytes())?;
+                Ok(())
+            })?
+        }
         other => return usage(format!("{other}: no such way")),
     };
     took(label, files.len(), ticks)
@@ -159,10 +179,10 @@ pub fn unpreserve(args: &Args<'_>) -> Outcome {
     took(args.text(0)?, count, ticks)
 }
 
-/// Takes the file out of the entry at `path`.
-pub fn take(path: &str) -> Result<RawFd, Failure> {
+/// Takes the file out of the entry `name` of `fd_restore`.
+pub fn take(fd_restore: &OwnedFd, name: &str) -> Result<RawFd, Failure> {
     let mut text = [0; 20];
-    let entry = open(path, OFlags::RDONLY)?;
+    let entry = open_in(fd_restore, name, OFlags::RDONLY)?;
     let len = rustix::io::read(&entry, &mut text[..])?;
     std::str::from_utf8(&text[..len])
         .ok()
@@ -175,7 +195,7 @@ pub fn take(path: &str) -> Result<RawFd, Failure> {
 pub fn restore(args: &Args<'_>) -> Outcome {
     let (how, target) = (args.text(1)?, args.text(2)?);
     let count: usize = args.number(3)?;
-    let_open(count * 2)?;
+    let_open(count * 3)?;
     let sessions = locked(&SESSIONS);
     let fetch = |session: BorrowedFd<'_>, token| luo::fetch(session, token).map(|_| ());
     let ticks = match how {
@@ -192,11 +212,14 @@ pub fn restore(args: &Args<'_>) -> Outcome {
             |_| Ok(()),
             |n, ()| Ok(fetch(sys::fd(sessions[n]), 0)?),
         )?,
-        "files" => sum(
-            count,
-            |n| Ok(format!("{}/fd_restore/f{n}", path(target, n))),
-            |_, path| take(&path).map(|_| ()),
-        )?,
+        "files" => {
+            let dirs = dirs(&format!("{target}/fd_restore"), count)?;
+            sum(
+                count,
+                |n| Ok(format!("f{n}")),
+                |n, name| take(&dirs[n % dirs.len()], &name).map(|_| ()),
+            )?
+        }
         other => return usage(format!("{other}: no such way")),
     };
     took(args.text(0)?, count, ticks)
@@ -311,8 +334,37 @@ pub fn memory_free(args: &Args<'_>) -> Outcome {
     )
 }
 
+/// `scale-console LEVEL`: only messages above that level go to the console, which takes longer to print
+/// one than most of what is measured here.
+pub fn console(args: &Args<'_>) -> Outcome {
+    std::fs::write("/proc/sys/kernel/printk", args.text(0)?)?;
+    Ok(None)
+}
+
+/// `scale-records`: how many bytes of records the domains have that are prepared, by the kernel's log.
+pub fn records() -> Outcome {
+    let log = open("/dev/kmsg", OFlags::RDONLY | OFlags::NONBLOCK)?;
+    let mut buf = vec![0; 8192];
+    let mut bytes = 0;
+    loop {
+        let len = match rustix::io::read(&log, &mut buf[..]) {
+            Ok(len) => len,
+            Err(rustix::io::Errno::AGAIN) => break,
+            Err(e) => return Err(e.into()),
+        };
+        let line = String::from_utf8_lossy(&buf[..len]).into_owned();
+        bytes += line
+            .split_once(": prepared ")
+            .filter(|(_, rest)| rest.contains(" bytes of records"))
+            .and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok())
+            .unwrap_or(0);
+    }
+    took("records", 1, bytes)
+}
+
 /// `scale-kexec`: reboot(LINUX_REBOOT_CMD_KEXEC), with a line `bench: reboot TICKS` in the kernel's log first.
 pub fn kexec() -> Outcome {
+    std::fs::write("/proc/sys/kernel/printk", "7")?;
     let log = open("/dev/kmsg", OFlags::WRONLY)?;
     rustix::io::write(&log, format!("bench: reboot {}\n", sys::ticks()).as_bytes())?;
     rustix::system::reboot(rustix::system::RebootCommand::Kexec)?;
