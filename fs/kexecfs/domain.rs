@@ -128,6 +128,9 @@ pub(crate) struct Domain {
     walks: Atomic<u32>,
     /// How many tasks release entries of `fd_restore` and have names to remove.
     releasing: Atomic<u32>,
+    /// When a name last came to `fd_restore` or left it, in nanoseconds since 1970, as far as the
+    /// inode doesn't say so.
+    names_changed: Atomic<i64>,
     /// How many inodes of `data/` there are, with and without a name.
     pub(crate) inodes: Atomic<i32>,
     /// Keeps the superblock while the domain has to live on without a mount.
@@ -221,6 +224,7 @@ impl Domain {
                 prepares: Atomic::new(1),
                 walks: Atomic::new(0),
                 releasing: Atomic::new(0),
+                names_changed: Atomic::new(names::NEVER),
                 inodes: Atomic::new(0),
                 kept <- new_mutex!(None, "Domain::kept"),
                 until_used: Atomic::new(false),

@@ -98,7 +98,9 @@ pub(crate) fn notify_watchers() {
 pub(crate) fn notify_control() {
     if let Ok(machine) = machine() {
         machine.count.add(1, Relaxed);
-        machine.changed.notify_all();
+        if machine.changed.has_waiters() {
+            machine.changed.notify_all();
+        }
     }
     KEXECFSCTL.iterate_supers_type(&mut |sb| {
         notify(sb, STATE);

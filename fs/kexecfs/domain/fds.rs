@@ -6,7 +6,6 @@ use super::{
     entry::{
         counted,
         Entry,
-        Owner,
         Preserved,
         Slot, //
     },
@@ -128,7 +127,7 @@ impl Domain {
         let node = table.preserved.remove_node(name);
         drop(table);
         drop(node);
-        self.settled.notify_all();
+        self.notify_settled();
     }
 
     /// Makes room for a held file of which `counted` bytes count already.
@@ -154,15 +153,11 @@ impl Domain {
     }
 
     /// Preserves a file under a name that is reserved for it, and returns its entry.
-    ///
-    /// `owner` is called under the lock that [`Domain::set_owner`] takes: who changes the owner of
-    /// the directory before that misses no name.
     pub(crate) fn preserve(
         &self,
         name: &Name,
         file: HeldFile,
         room: Reservation<'_>,
-        owner: impl FnOnce() -> Owner,
     ) -> Result<Arc<Entry>, Failure> {
         let mut op = self.op.lock_killable()?;
         let token = op.next_token;
@@ -200,14 +195,14 @@ impl Domain {
             entry: entry.clone(),
             counted,
             compatible,
-            owner: owner(),
+            owner: table.dir_owner,
         };
         if let Some(slot) = table.preserved.get_mut(name) {
             *slot = Slot::Done(preserved);
         }
         table.pending -= 1;
         drop(table);
-        self.settled.notify_all();
+        self.notify_settled();
         Ok(entry)
     }
 

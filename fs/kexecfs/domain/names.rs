@@ -14,16 +14,21 @@ use super::{
 };
 use crate::words::name::Name;
 use kernel::{
+    fs::Timespec,
     prelude::*,
     rbtree::RBTree,
     sync::{
         atomic::{
             Acquire,
-            Full, //
+            Full,
+            Relaxed, //
         },
         Arc, //
     }, //
 };
+
+/// The time of no change.
+pub(super) const NEVER: i64 = i64::MIN;
 
 /// A task that releases entries and then removes their names.
 pub(crate) struct Releasing<'a>(&'a Domain);
@@ -84,11 +89,37 @@ impl Domain {
         let mut table = self.table.lock();
 
         table.restorable_owner = owner;
+        table.dir_owner = owner;
         for slot in table.preserved.values_mut() {
             if let Slot::Done(preserved) = slot {
                 preserved.owner = owner;
             }
         }
+    }
+
+    /// The owner of what is preserved from now on, which is that of `fd_restore`, whose inode is
+    /// locked.
+    pub(crate) fn set_dir_owner(&self, owner: Owner) {
+        self.table.lock().dir_owner = owner;
+    }
+
+    /// A name has come or gone.
+    pub(crate) fn set_names_changed(&self) {
+        self.names_changed.store(Timespec::now_as_nanos(), Relaxed);
+    }
+
+    /// When a name last came or went, unless the inode of `fd_restore` says so.
+    pub(crate) fn names_changed(&self) -> Option<Timespec> {
+        let nanos = self.names_changed.load(Relaxed);
+
+        (nanos != NEVER).then(|| Timespec::from_nanos(nanos))
+    }
+
+    /// The same, for the inode to say so from now on.
+    pub(crate) fn take_names_changed(&self) -> Option<Timespec> {
+        let nanos = self.names_changed.xchg(NEVER, Relaxed);
+
+        (nanos != NEVER).then(|| Timespec::from_nanos(nanos))
     }
 
     /// The files that were handed over, in the order of their names.

@@ -81,9 +81,16 @@ impl Domain {
         // If this is no step the domain has been discarded.
         let ended = self.table.lock().advance(step);
 
-        self.settled.notify_all();
+        self.notify_settled();
         if prepared && ended.is_ok() {
             self.state_has_changed();
+        }
+    }
+
+    /// Lets those look again that wait in [`Domain::wait_pending`].
+    pub(super) fn notify_settled(&self) {
+        if self.settled.has_waiters() {
+            self.settled.notify_all();
         }
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Table {
     pub(super) restorable: RBTree<Name, Arc<Entry>>,
     /// The owner that the inodes of `restorable` get, as far as they have none yet.
     pub(super) restorable_owner: Owner,
+    /// The owner of `fd_restore`, and of what is preserved.
+    pub(super) dir_owner: Owner,
     /// `data/` as it came in, until the domain is mounted.
     pub(super) tree: Option<Arc<Tree>>,
     pub(super) failure: Option<Failure>,
@@ -90,6 +92,7 @@ impl Table {
             pending: 0,
             restorable,
             restorable_owner: (options.uid, options.gid),
+            dir_owner: (options.uid, options.gid),
             tree,
             failure: None,
             incoming,

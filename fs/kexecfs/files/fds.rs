@@ -15,8 +15,7 @@ use crate::{
             add_name,
             fd_restore,
             look_up_watched,
-            remove_name,
-            set_changed, //
+            remove_name, //
         },
         text::{
             append,
@@ -156,9 +155,6 @@ fn preserve(
     // The memory that it takes grows with the file.
     let _mayfail = MayFail::new();
 
-    let dir = fd_restore(control.sb())?;
-    let inode = dir.inode().ok_or(ENOENT)?;
-
     inside(|| domain.reserve(name))?;
 
     // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
@@ -169,12 +165,12 @@ fn preserve(
         held.populate()
             .map_err(|e| Failure::new(e, "its holes could not be filled").or_no_memory())?;
         domain.fit_room(&mut room, &held, 0)?;
-        inside(|| domain.preserve(name, held, room, || (inode.uid(), inode.gid())))
+        inside(|| domain.preserve(name, held, room))
     });
 
     let entry = preserved.inspect_err(|_| domain.unreserve(name))?;
 
-    add_name(&dir, domain, &entry);
+    add_name(control.sb(), domain, &entry);
     Ok(())
 }
 
@@ -245,6 +241,6 @@ fn unpreserve(
     let entry = inside(|| domain.unpreserve(name))?;
 
     remove_name(&dir, &entry);
-    set_changed(&dir);
+    domain.set_names_changed();
     Ok(())
 }

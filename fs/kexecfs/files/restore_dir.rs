@@ -45,6 +45,7 @@ use kernel::{
         DirContext,
         FileOperations,
         FileOps,
+        GetAttr,
         Inode,
         InodeOperations,
         InodeOps,
@@ -53,6 +54,7 @@ use kernel::{
         NewInode,
         SetAttr,
         SuperBlock,
+        Times,
         Unlink, //
     },
     new_mutex,
@@ -129,16 +131,22 @@ pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner:
 /// Says that the file of an entry has been preserved: its name leads to it from now on.
 ///
 /// Outside the gate: a reader of the directory keeps its lock as long as it likes.
-pub(super) fn add_name(fd_restore: &Dentry<KexecFs>, domain: &Domain, entry: &Entry) {
-    if domain.is_releasing() {
-        remove_released(fd_restore, &entry.name);
+pub(super) fn add_name(sb: &SuperBlock<KexecFs>, domain: &Domain, entry: &Entry) {
+    let is_watched = sb.fsnotify_sb_has_watchers();
+
+    domain.set_names_changed();
+    if is_watched || domain.is_releasing() {
+        // It is in the dcache: there is no error.
+        if let Ok(fd_restore) = fd_restore(sb) {
+            if domain.is_releasing() {
+                remove_released(&fd_restore, &entry.name);
+            }
+            if is_watched {
+                return announce(&fd_restore, entry);
+            }
+        }
     }
-    set_changed(fd_restore);
-    if fd_restore.sb().fsnotify_sb_has_watchers() {
-        announce(fd_restore, entry);
-    } else {
-        entry.announce();
-    }
+    entry.announce();
 }
 
 /// Notifies watchers that a name is there, unless that has been done: by the task that preserves,
@@ -165,13 +173,6 @@ fn remove_released(fd_restore: &Dentry<KexecFs>, name: &Name) {
         |inode| matches!(inode.data(), Node::Entry(entry) if entry.is_released()),
         |inode| matches!(inode.data(), Node::Entry(entry) if entry.announce()),
     );
-}
-
-/// Makes the present the time of the last change of the directory.
-pub(super) fn set_changed(fd_restore: &Dentry<KexecFs>) {
-    if let Some(dir) = fd_restore.inode() {
-        dir.inode_update_cmtime();
-    }
 }
 
 /// Looks a name up that is about to be removed, if anything is watched: the event is made of its
@@ -251,8 +252,29 @@ impl InodeOperations for RestoreDir {
     }
 
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
-        attr.inode().sb().info().check_alive()?;
-        set_attributes(attr)
+        let inode = attr.inode();
+        let domain = inode.sb().info();
+
+        domain.check_alive()?;
+        if let Some(changed) = domain.take_names_changed() {
+            let times = attr.locked().times();
+
+            attr.locked().set_times(Times {
+                mtime: times.mtime.max(changed),
+                ctime: times.ctime.max(changed),
+                ..times
+            });
+        }
+        set_attributes(attr)?;
+        domain.set_dir_owner((inode.uid(), inode.gid()));
+        Ok(())
+    }
+
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        if let Some(changed) = attr.inode().sb().info().names_changed() {
+            attr.set_later_cmtime(changed);
+        }
+        Ok(())
     }
 }
 

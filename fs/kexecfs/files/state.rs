@@ -14,8 +14,7 @@ use crate::{
         restore_dir::{
             fd_restore,
             look_up_all_watched,
-            remove_name,
-            set_changed, //
+            remove_name, //
         },
         text::{
             append,
@@ -147,7 +146,7 @@ fn finish(domain: &Domain, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
         remove_name(&dir, entry);
     }
     if !released.is_empty() {
-        set_changed(&dir);
+        domain.set_names_changed();
     }
     Ok(())
 }

@@ -24,6 +24,23 @@ use core::cmp::Ordering;
 const CMTIME: u32 = bindings::STATX_CTIME | bindings::STATX_MTIME;
 
 impl<T: FileSystem> GetAttr<'_, T> {
+    /// Tells that contents and attributes were changed at `time`, unless the inode says that they
+    /// were later.
+    ///
+    /// For a change that is noted elsewhere than in the inode.
+    pub fn set_later_cmtime(&mut self, time: Timespec) {
+        let time = time.into_raw();
+
+        if self.request_mask & CMTIME == 0 {
+            return;
+        }
+        for told in [&mut self.stat.mtime, &mut self.stat.ctime] {
+            if cmp(told, &time) == Ordering::Less {
+                *told = time;
+            }
+        }
+    }
+
     /// Tells the times of a change of a file whose contents lie in `contents`
     /// (`fill_mg_cmtime()` of both).
     ///

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// assert_ne!(epoch, later);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timespec {
     /// Seconds since 1970, or before it.
     pub sec: i64,
@@ -31,6 +31,24 @@ pub struct Timespec {
 }
 
 impl Timespec {
+    /// The present, in nanoseconds since 1970 (`ktime_get_real()`).
+    #[inline]
+    pub fn now_as_nanos() -> i64 {
+        // SAFETY: The function may be called anywhere.
+        unsafe { bindings::ktime_get_real() }
+    }
+
+    /// The time so many nanoseconds after 1970.
+    pub fn from_nanos(nanos: i64) -> Self {
+        const NSEC_PER_SEC: i64 = 1_000_000_000;
+
+        Self {
+            sec: nanos.div_euclid(NSEC_PER_SEC),
+            // CAST: It is below 1,000,000,000, and not negative.
+            nsec: nanos.rem_euclid(NSEC_PER_SEC) as u32,
+        }
+    }
+
     /// The time as C has it; too large a part below a second becomes the largest.
     #[inline]
     pub(super) fn into_raw(self) -> bindings::timespec64 {
