@@ -119,6 +119,16 @@ function broker(text, operation, is_each, times,    mine, other, count)
 	line(text ", by files", mine / (is_each ? count : 1), times == "" ? "" : other / times / count, "", "", "")
 }
 
+# What a service takes by itself with two processors, in time: at most a tenth of the broker's.
+function alone(text, operation,    mine, other)
+{
+	mine = took("kexecfs", "services-smp", size("kexecfs", "services-smp", 0), operation)
+	other = took("kexecfs", "broker-smp", size("kexecfs", "broker-smp", 0), operation)
+	if (mine == "" || other == "") return
+	line(text ", by the broker", other, "", "", "", "")
+	line(text ", by files", mine, other / 10, "", "", "")
+}
+
 # An operation that only files have.
 function files(text, what, operation, bound, grows_bound)
 {
@@ -174,6 +184,12 @@ END {
 	broker("restore: instructions of each", "restore", 1, 1.3)
 	broker("preserve: the median waits", "preserve-median", 0, "")
 	broker("restore: the median waits", "restore-median", 0, "")
+
+	head("its own latency, 2 processors, ticks")
+	alone("preserve, median", "preserve-own-median")
+	alone("preserve, worst", "preserve-own-worst")
+	alone("restore, median", "restore-own-median")
+	alone("restore, worst", "restore-own-worst")
 
 	head("small files of data/, instructions for each")
 	files("prepare", "tree", "prepare", "", 1.1)

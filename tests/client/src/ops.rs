@@ -139,6 +139,7 @@ pub fn run(name: &str, words: &[String]) -> Outcome {
         "scale-services" => broker::services(&args),
         "broker" => broker::broker(&args),
         "service" => broker::service(&args),
+        "sched-fifo" => Ok(sys::sched_fifo().map(|()| None)?),
         "scale-console" => scale::console(&args),
         "scale-records" => scale::records(),
         "scale-kexec" => scale::kexec(),

@@ -318,6 +318,16 @@ pub fn ticks() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// Lets this process, and those that it begins, run until they wait (SCHED_FIFO).
+pub fn sched_fifo() -> std::io::Result<()> {
+    let param = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the call reads the structure, which is valid.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const param) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 /// The argument of name_to_handle_at() and open_by_handle_at(): struct file_handle with its bytes.
 #[repr(C)]
 struct FileHandle {
