@@ -27,9 +27,12 @@ mod info;
 mod mount;
 
 pub(crate) use entry::{
+    Attr,
     Entry,
-    Owner, //
+    Owner,
+    MODE, //
 };
+pub(crate) use fds::Released;
 pub(crate) use info::DomainInfo;
 pub(crate) use op::{
     HeldData,

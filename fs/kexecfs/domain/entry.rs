@@ -8,6 +8,7 @@ use crate::{
         bytes_of,
         size_of, //
     },
+    types::KexecFs,
     words::{
         failure::Failure,
         name::Name, //
@@ -16,7 +17,11 @@ use crate::{
 use kernel::{
     fs::{
         File,
-        Path, //
+        Inode,
+        Mode,
+        Path,
+        Times,
+        Timespec, //
     },
     liveupdate::Compatible,
     new_spinlock,
@@ -40,6 +45,38 @@ use kernel::{
 /// The owner of a name in `fd_restore` and its group.
 pub(crate) type Owner = (Kuid, Kgid);
 
+/// The mode of a name in `fd_restore`, at first.
+pub(crate) const MODE: Mode = Mode::reg(0o400);
+
+/// The attributes of the inode of a name in `fd_restore`.
+#[derive(Clone, Copy)]
+pub(crate) struct Attr {
+    pub(crate) owner: Owner,
+    pub(crate) mode: Mode,
+    pub(crate) times: Times,
+}
+
+impl Attr {
+    /// Those that an inode has, which the caller has locked.
+    pub(crate) fn of(inode: &Inode<KexecFs>) -> Self {
+        Self {
+            owner: (inode.uid(), inode.gid()),
+            mode: inode.mode(),
+            times: inode.times(),
+        }
+    }
+}
+
+/// What an entry knows of the attributes of its inode, which may be reclaimed and made anew.
+enum Known {
+    /// It has had none yet.
+    New,
+    /// They are as at first, that is, at this time.
+    AsAt(Timespec),
+    /// They were changed for it alone.
+    Changed(KBox<Attr>),
+}
+
 /// A file that is preserved.
 pub(super) struct Preserved {
     /// Its name in `fd_restore`, which keeps the file, beside LUO.
@@ -47,7 +84,7 @@ pub(super) struct Preserved {
     /// How many bytes it counts for the domain's limit.
     pub(super) counted: u64,
     pub(super) compatible: Compatible,
-    /// The owner that the inode of the entry gets, unless it has one already.
+    /// The owner that the inode of the entry has, or gets, unless that was changed for it alone.
     pub(super) owner: Owner,
 }
 
@@ -94,6 +131,9 @@ pub(crate) struct Entry {
     /// Whether its name has been looked up, and so perhaps has a dentry. Changed under
     /// `Domain::table`.
     looked_up: Atomic<bool>,
+    /// The attributes of its inode, whether or not it has one at present.
+    #[pin]
+    attr: SpinLock<Known>,
     /// Whether watchers have been notified that its name is there, as far as there are any.
     announced: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
@@ -121,6 +161,7 @@ impl Entry {
             released: Atomic::new(false),
             ino: Atomic::new(0),
             looked_up: Atomic::new(false),
+            attr <- new_spinlock!(Known::New, "Entry::attr"),
             announced: Atomic::new(true),
             restored: Atomic::new(false),
             file <- new_spinlock!(None, "Entry::file"),
@@ -232,6 +273,58 @@ impl Entry {
     /// to do that.
     pub(crate) fn announce(&self) -> bool {
         !self.announced.xchg(true, Relaxed)
+    }
+
+    /// The attributes of its inode, if it has had one. `owner` is that which it has unless it was
+    /// changed for it alone, since `owned` if that is later than its first look-up.
+    pub(super) fn attr(&self, owner: Owner, owned: Timespec) -> Option<Attr> {
+        let first = match &*self.attr.lock() {
+            Known::New => return None,
+            Known::AsAt(first) => *first,
+            Known::Changed(attr) => return Some(**attr),
+        };
+        let later = (owned.sec, owned.nsec) > (first.sec, first.nsec);
+
+        Some(Attr {
+            owner,
+            mode: MODE,
+            times: Times {
+                atime: first,
+                mtime: first,
+                ctime: if later { owned } else { first },
+            },
+        })
+    }
+
+    /// It has got its first inode, at the time `now`.
+    pub(crate) fn set_first(&self, now: Timespec) {
+        let mut known = self.attr.lock();
+
+        if let Known::New = *known {
+            *known = Known::AsAt(now);
+        }
+    }
+
+    /// The attributes of its inode have been changed.
+    pub(crate) fn set_attr(&self, attr: KBox<Attr>) {
+        let old = core::mem::replace(&mut *self.attr.lock(), Known::Changed(attr));
+
+        drop(old);
+    }
+
+    /// The owner of its inode has been changed, as that of all.
+    pub(crate) fn update_attr(&self, attr: Attr) {
+        if let Known::Changed(known) = &mut *self.attr.lock() {
+            **known = attr;
+        }
+    }
+
+    /// All names get another owner: so does its inode, which it may not have at present.
+    pub(super) fn set_owner(&self, owner: Owner, now: Timespec) {
+        if let Known::Changed(attr) = &mut *self.attr.lock() {
+            attr.owner = owner;
+            attr.times.ctime = now;
+        }
     }
 
     /// Its name is being looked up.

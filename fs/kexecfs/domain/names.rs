@@ -2,10 +2,12 @@
 
 //! The names of a domain in `fd_restore`: what they lead to, and for whom.
 //!
-//! A name has an inode and a dentry from its first look-up until its entry is released.
+//! Its inode and its dentry are made when it is looked up, and reclaimed as in any file system: what
+//! has to outlive them is here.
 
 use super::{
     entry::{
+        Attr,
         Entry,
         Owner,
         Slot, //
@@ -70,10 +72,11 @@ impl Domain {
         });
     }
 
-    /// Looks `name` up in `fd_restore`: what it is the name of, and the owner of that.
+    /// Looks `name` up in `fd_restore`: what it is the name of, the owner of a new inode, and the
+    /// attributes of one that it had before.
     ///
     /// The caller makes a dentry of it, and has locked the directory for that.
-    pub(crate) fn look_up(&self, name: &Name) -> Option<(Arc<Entry>, Owner)> {
+    pub(crate) fn look_up(&self, name: &Name) -> Option<(Arc<Entry>, Owner, Option<Attr>)> {
         let table = self.table.lock();
         let (entry, owner) = match table.preserved.get(name) {
             Some(Slot::Done(preserved)) => (&preserved.entry, preserved.owner),
@@ -81,19 +84,26 @@ impl Domain {
         };
 
         entry.set_looked_up();
-        Some((entry.clone(), owner))
+        Some((entry.clone(), owner, entry.attr(owner, table.owned)))
     }
 
-    /// Changes the owner of all names in `fd_restore` that have not been looked up yet.
-    pub(crate) fn set_owner(&self, owner: Owner) {
+    /// Changes the owner of all names in `fd_restore`, at the time `now`, but not that of the inodes
+    /// that they have at present.
+    pub(crate) fn set_owner(&self, owner: Owner, now: Timespec) {
         let mut table = self.table.lock();
+        let table = &mut *table;
 
         table.restorable_owner = owner;
         table.dir_owner = owner;
+        table.owned = now;
         for slot in table.preserved.values_mut() {
             if let Slot::Done(preserved) = slot {
                 preserved.owner = owner;
+                preserved.entry.set_owner(owner, now);
             }
+        }
+        for entry in table.restorable.values() {
+            entry.set_owner(owner, now);
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     }, //
 };
 use kernel::{
+    fs::Timespec,
     prelude::*,
     rbtree::RBTree,
     sync::Arc,
@@ -41,10 +42,12 @@ pub(super) struct Table {
     pub(super) slots: u32,
     pub(super) pending: u32,
     pub(super) restorable: RBTree<Name, Arc<Entry>>,
-    /// The owner that the inodes of `restorable` get, as far as they have none yet.
+    /// The owner that the inodes of `restorable` have, or get, as far as it wasn't changed for one.
     pub(super) restorable_owner: Owner,
     /// The owner of `fd_restore`, and of what is preserved.
     pub(super) dir_owner: Owner,
+    /// When all names in `fd_restore` got their owner.
+    pub(super) owned: Timespec,
     /// `data/` as it came in, until the domain is mounted.
     pub(super) tree: Option<Arc<Tree>>,
     pub(super) failure: Option<Failure>,
@@ -93,6 +96,7 @@ impl Table {
             restorable,
             restorable_owner: (options.uid, options.gid),
             dir_owner: (options.uid, options.gid),
+            owned: Timespec::default(),
             tree,
             failure: None,
             incoming,

@@ -5,13 +5,17 @@
 use crate::{
     data::item::Node,
     domain::{
+        Attr,
         Domain,
         Entry, //
     },
-    files::command::{
-        check_subject,
-        report,
-        succeeded, //
+    files::{
+        attr::set_attributes,
+        command::{
+            check_subject,
+            report,
+            succeeded, //
+        }, //
     },
     gate::inside,
     types::KexecFs,
@@ -29,7 +33,9 @@ use kernel::{
         File,
         FileOperations,
         Inode,
-        OpenFile, //
+        InodeOperations,
+        OpenFile,
+        SetAttr, //
     },
     new_mutex,
     prelude::*,
@@ -136,6 +142,27 @@ impl FileOperations for FdRestore {
             .unwrap_or_default();
 
         to.write_slice_file(text, pos)
+    }
+}
+
+#[vtable]
+impl InodeOperations for FdRestore {
+    type FileSystem = KexecFs;
+
+    /// What is changed outlives the inode, in its entry.
+    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+        let inode = attr.inode();
+        let Node::Entry(entry) = inode.data() else {
+            return Err(EINVAL);
+        };
+
+        inode.sb().info().check_alive()?;
+        let mut kept = KBox::new(Attr::of(inode), GFP_KERNEL_ACCOUNT)?;
+
+        set_attributes(attr)?;
+        *kept = Attr::of(inode);
+        entry.set_attr(kept);
+        Ok(())
     }
 }
 

@@ -236,7 +236,7 @@ fn unpreserve(
 ) -> Result<(), Failure> {
     let dir = fd_restore(control.sb())?;
 
-    look_up_watched(&dir, name);
+    let _watched = look_up_watched(&dir, name);
     let _releasing = domain.releasing();
     let entry = inside(|| domain.unpreserve(name))?;
 

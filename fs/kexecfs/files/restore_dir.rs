@@ -3,22 +3,21 @@
 //! The directory `fd_restore`.
 //!
 //! Its entries are those of the files that the domain holds, whether they are preserved or were
-//! handed over. An inode and a dentry are made when a name is first looked up, and stay until its
-//! entry is released: so a mount and a preserve make none, and what is changed of an inode, and
-//! who watches it, is kept as in any file system.
+//! handed over. An inode and a dentry are made when a name is looked up, and reclaimed as in any file
+//! system: a mount and a preserve make none, and the end of all names is one number.
 
 use crate::{
     data::item::Node,
     domain::{
+        Attr,
         Domain,
         Entry,
-        Owner, //
+        Owner,
+        Released,
+        MODE, //
     },
     files::{
-        attr::{
-            set_attributes,
-            ControlFile, //
-        },
+        attr::set_attributes,
         command::{
             report,
             succeeded, //
@@ -50,7 +49,6 @@ use kernel::{
         InodeOperations,
         InodeOps,
         Lookup,
-        Mode,
         NewInode,
         SetAttr,
         SuperBlock,
@@ -68,9 +66,6 @@ use kernel::{
 /// Its name in the root of a domain.
 pub(super) const FD_RESTORE: &CStr = c"fd_restore";
 
-/// The mode of its entries, at first.
-const MODE: Mode = Mode::reg(0o400);
-
 /// How many entries are looked at in one go.
 const BATCH: usize = 16;
 
@@ -84,22 +79,40 @@ pub(super) fn fd_restore(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, Kexec
         .lookup_noperm_positive_unlocked(FD_RESTORE)
 }
 
-/// Makes the inode of an entry.
-fn new_entry<'a>(
-    sb: &'a SuperBlock<KexecFs>,
-    entry: Arc<Entry>,
-    (uid, gid): Owner,
-) -> Result<NewInode<'a, KexecFs>> {
-    let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
-    let domain = sb.info();
-    let number = (
+/// The handle of the inode of an entry, which is the same whenever it is made: a watched one is
+/// found by it.
+fn handle(domain: &Domain, entry: &Entry) -> Result<(u64, u32)> {
+    Ok((
         entry.ino(&domain.identity)?,
         domain.identity.local_generation(),
-    );
-    let mut inode = NewInode::with_ino(sb, MODE, node, number)?;
+    ))
+}
+
+/// Makes the inode of an entry, with the attributes of the one that it had before.
+fn new_entry<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    entry: &Arc<Entry>,
+    owner: Owner,
+    before: Option<Attr>,
+) -> Result<NewInode<'a, KexecFs>> {
+    let node = KBox::new(Node::Entry(entry.clone()), GFP_KERNEL_ACCOUNT)?;
+    let (ino, generation) = handle(&sb.info(), entry)?;
+    let (mut inode, (uid, gid)) = match before {
+        Some(attr) => (
+            NewInode::restore(sb, attr.mode, node, (ino, generation), attr.times)?,
+            attr.owner,
+        ),
+        None => {
+            let mut inode = NewInode::with_ino(sb, MODE, node, (ino, generation))?;
+
+            inode.set_handle(ino, generation);
+            entry.set_first(inode.times().ctime);
+            (inode, owner)
+        }
+    };
 
     inode.set_owner(uid, gid);
-    inode.set_inode_ops(InodeOps::file::<ControlFile>())?;
+    inode.set_inode_ops(InodeOps::file::<FdRestore>())?;
     inode.set_file_ops(FileOps::new::<FdRestore>())?;
     Ok(inode)
 }
@@ -111,21 +124,41 @@ fn new_entry<'a>(
 /// `EBUSY` if one of them is locked.
 pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner: Owner) -> Result {
     let (uid, gid) = owner;
-    // An entry is looked up with this lock held: so each has an inode by now, or gets one later.
-    let dir = fd_restore.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
-    let mut prev = None;
-
-    while let Some(entry) = fd_restore.next_child(prev.take())? {
-        let inode = entry.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
+    let set_owner = |inode: &Inode<KexecFs>| -> Result {
+        let inode = inode.try_lock().ok_or(EBUSY)?;
 
         inode.set_owner(uid, gid);
-        drop(inode);
-        prev = Some(entry);
-    }
-    // At last, as these don't fail. What is preserved after the first gets the owner from there.
+        if let Node::Entry(entry) = inode.data() {
+            entry.update_attr(Attr::of(&inode));
+        }
+        Ok(())
+    };
+    // An entry is looked up with this lock held: so it gets its next inode later, as the domain
+    // says.
+    let dir = fd_restore.inode().ok_or(ENOENT)?.try_lock().ok_or(EBUSY)?;
+
+    // What is preserved after the first gets the owner from there. Inodes come last, so that what
+    // is changed of one meanwhile is known to its entry as well.
     dir.set_owner(uid, gid);
-    domain.set_owner(owner);
-    Ok(())
+    domain.set_owner(owner, dir.times().ctime);
+
+    let mut prev = None;
+    while let Some(name) = fd_restore.next_cached_child(prev.take())? {
+        set_owner(name.inode().ok_or(ENOENT)?)?;
+        prev = Some(name);
+    }
+    if !fd_restore.sb().fsnotify_sb_has_watchers() {
+        return Ok(());
+    }
+    for_each_entry(domain, |entry| {
+        // Of those that are watched some may have no dentry.
+        let handle = handle(domain, entry)?;
+
+        fd_restore
+            .sb()
+            .with_watched(handle, set_owner)
+            .unwrap_or(Ok(()))
+    })
 }
 
 /// Says that the file of an entry has been preserved: its name leads to it from now on.
@@ -176,19 +209,60 @@ fn remove_released(fd_restore: &Dentry<KexecFs>, name: &Name) {
 }
 
 /// Looks a name up that is about to be removed, if anything is watched: the event is made of its
-/// dentry.
-pub(super) fn look_up_watched(fd_restore: &Dentry<KexecFs>, name: &Name) {
-    if fd_restore.sb().fsnotify_sb_has_watchers() {
-        // Without memory for the look-up there is none for the watchers' events either.
-        let _ = fd_restore.lookup_noperm_positive_unlocked(name.as_c_str());
+/// dentry, which the caller holds until then.
+pub(super) fn look_up_watched<'a>(
+    fd_restore: &'a Dentry<KexecFs>,
+    name: &Name,
+) -> Option<DentryRef<'a, KexecFs>> {
+    if !fd_restore.sb().fsnotify_sb_has_watchers() {
+        return None;
     }
+    // Without memory for the look-up there is none for the watchers' events either.
+    fd_restore
+        .lookup_noperm_positive_unlocked(name.as_c_str())
+        .ok()
 }
 
+/// Names that are about to be removed, with their dentries, in the order of the names.
+pub(super) type Watched<'a> = KVVec<(Arc<Entry>, DentryRef<'a, KexecFs>)>;
+
 /// Does the same with all names.
-pub(super) fn look_up_all_watched(fd_restore: &Dentry<KexecFs>, domain: &Domain) {
-    if !fd_restore.sb().fsnotify_sb_has_watchers() {
-        return;
+pub(super) fn look_up_all_watched<'a>(
+    fd_restore: &'a Dentry<KexecFs>,
+    domain: &Domain,
+) -> Watched<'a> {
+    let mut watched = KVVec::new();
+
+    if fd_restore.sb().fsnotify_sb_has_watchers() {
+        let _ = for_each_entry(domain, |entry| {
+            if let Some(name) = look_up_watched(fd_restore, &entry.name) {
+                watched.push((entry.clone(), name), GFP_KERNEL_ACCOUNT)?;
+            }
+            Ok(())
+        });
     }
+    watched
+}
+
+/// Makes the names of `released`, which are all that there were, lead nowhere. Outside the gate.
+pub(super) fn remove_all(fd_restore: &Dentry<KexecFs>, released: &Released, watched: Watched<'_>) {
+    if fd_restore.sb().fsnotify_sb_has_watchers() {
+        let mut watched = watched.into_iter().peekable();
+
+        for entry in released.entries() {
+            remove_name(fd_restore, entry);
+            // The end of its inode is the event that follows.
+            drop(watched.next_if(|(held, _)| Arc::ptr_eq(held, entry)));
+        }
+    }
+    if let Some(dir) = fd_restore.inode() {
+        dir.invalidate_names();
+    }
+    fd_restore.sb().info().set_names_changed();
+}
+
+/// Calls `each` for what is in the directory, in the order of the names, until it fails.
+fn for_each_entry(domain: &Domain, mut each: impl FnMut(&Arc<Entry>) -> Result) -> Result {
     let mut last: Option<Arc<Entry>> = None;
 
     loop {
@@ -196,10 +270,10 @@ pub(super) fn look_up_all_watched(fd_restore: &Dentry<KexecFs>, domain: &Domain)
 
         domain.entries(last.as_deref().map(|entry| &entry.name), 0, &mut batch);
         if let [None, ..] = batch {
-            return;
+            return Ok(());
         }
         for entry in batch.into_iter().flatten() {
-            look_up_watched(fd_restore, &entry.name);
+            each(&entry)?;
             last = Some(entry);
         }
     }
@@ -223,7 +297,7 @@ impl InodeOperations for RestoreDir {
         };
 
         match domain.look_up(&name) {
-            Some((entry, owner)) => new_entry(sb, entry, owner).map(Some),
+            Some((entry, owner, before)) => new_entry(sb, &entry, owner, before).map(Some),
             None => Ok(None),
         }
     }

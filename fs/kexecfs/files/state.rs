@@ -14,7 +14,8 @@ use crate::{
         restore_dir::{
             fd_restore,
             look_up_all_watched,
-            remove_name, //
+            remove_all,
+            Watched, //
         },
         text::{
             append,
@@ -135,18 +136,17 @@ impl FileOperations for StateFile {
 fn finish(domain: &Domain, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
     let dir = fd_restore(sb)?;
 
-    if domain.state() == State::Updated {
-        look_up_all_watched(&dir, domain);
-    }
+    let watched = if domain.state() == State::Updated {
+        look_up_all_watched(&dir, domain)
+    } else {
+        Watched::new()
+    };
     let _releasing = domain.releasing();
     let released = inside(|| domain.finish())?;
 
     // Outside the gate: a reader of the directory keeps its lock as long as it likes.
-    for entry in released.entries() {
-        remove_name(&dir, entry);
-    }
     if !released.is_empty() {
-        domain.set_names_changed();
+        remove_all(&dir, &released, watched);
     }
     Ok(())
 }

@@ -6,9 +6,9 @@
 //! [`include/linux/fs.h`](srctree/include/linux/fs.h)
 //!
 //! For file systems whose tree lies in the dcache alone, as ramfs does: entries are made
-//! persistent, and lookup finds what is there. A directory may have entries that are only made when
-//! they are looked up, see [`InodeOperations::lookup`](super::InodeOperations::lookup): from then
-//! on these are as the others.
+//! persistent, and lookup finds what is there. A directory may have entries instead that are made
+//! when they are looked up, and reclaimed again, see
+//! [`InodeOperations::lookup`](super::InodeOperations::lookup).
 
 use super::{
     offset_ctx::{
@@ -138,7 +138,7 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// Whether it is a name that no operation has removed (`DCACHE_PERSISTENT`).
-    fn is_persistent(&self) -> bool {
+    pub(super) fn is_persistent(&self) -> bool {
         // SAFETY: The dentry is valid.
         let flags = unsafe { &raw const (*self.as_ptr()).d_flags };
         // SAFETY: The dentry is valid; C reads the flags without a lock as well.
@@ -148,7 +148,7 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// The persistent child after `prev`, or the first: one that was made by `make_persistent()` or
-    /// `link()`, or looked up, and that no operation has removed since.
+    /// `link()`, and that no operation has removed since.
     ///
     /// A name that is made, removed or renamed meanwhile may be missed.
     ///
@@ -161,24 +161,33 @@ impl<T: FileSystem> Dentry<T> {
     ) -> Result<Option<DentryRef<'a, T>>> {
         let mut prev = prev;
 
-        loop {
-            let after = prev.map_or(null_mut(), DentryRef::into_raw);
-            // SAFETY: The dentry is valid; the reference to the other is handed over.
-            let child = unsafe { bindings::find_next_child(self.as_ptr(), after) };
-            let child = from_err_ptr(child)?;
-
-            if child.is_null() {
-                return Ok(None);
-            }
-            // SAFETY: The function returns a reference, which is ours, to a dentry of the
-            // superblock of this one.
-            let child = unsafe { DentryRef::from_raw(child) };
-
+        while let Some(child) = self.next_cached_child(prev)? {
             if child.is_persistent() {
                 return Ok(Some(child));
             }
             prev = Some(child);
         }
+        Ok(None)
+    }
+
+    /// The child after `prev`, or the first, that is in the dcache and has an inode
+    /// (`find_next_child()`): a persistent one, or one that was looked up, which may be stale.
+    ///
+    /// # Errors
+    ///
+    /// As [`next_child`](Self::next_child).
+    pub fn next_cached_child<'a>(
+        &'a self,
+        prev: Option<DentryRef<'a, T>>,
+    ) -> Result<Option<DentryRef<'a, T>>> {
+        let after = prev.map_or(null_mut(), DentryRef::into_raw);
+        // SAFETY: The dentry is valid; the reference to the other is handed over.
+        let child = unsafe { bindings::find_next_child(self.as_ptr(), after) };
+        let child = from_err_ptr(child)?;
+
+        // SAFETY: The function returns a reference, which is ours, to a dentry of the superblock of
+        // this one.
+        Ok((!child.is_null()).then(|| unsafe { DentryRef::from_raw(child) }))
     }
 
     /// # Errors
@@ -237,12 +246,12 @@ impl<T: FileSystem> Dentry<T> {
         Ok(unsafe { DentryRef::from_raw(dentry) })
     }
 
-    /// Removes the entry `name` of this directory, if there is one and `agrees` is true of its
-    /// inode (`locked_recursive_removal()`). Not one whose inode has further names. If `is_new` is
-    /// true of it as well, watchers are notified that it is there first.
+    /// Removes the entry `name` of this directory, if it is in the dcache and `agrees` is true of
+    /// its inode (`locked_recursive_removal()`). Not one whose inode has further names. If `is_new`
+    /// is true of it as well, watchers are notified that it is there first.
     ///
-    /// May sleep; holds the lock of the directory from the look-up on, and takes those of what is
-    /// removed. `agrees` and `is_new` must not take them.
+    /// May sleep; holds the lock of the directory, and takes those of what is removed. `agrees` and
+    /// `is_new` must not take them.
     pub fn remove_by_name(
         &self,
         name: &CStr,
@@ -266,35 +275,31 @@ impl<T: FileSystem> Dentry<T> {
             unsafe { remove_entry(dir, victim) };
         }
 
-        if self.check_can_lookup().is_err() {
-            return;
-        }
-        // SAFETY: The dentry is valid and a directory that has a lookup, the name is valid for the
-        // call.
-        let child =
-            unsafe { bindings::start_removing_noperm_name(self.as_ptr(), name.as_char_ptr()) };
-        let Ok(child) = from_err_ptr(child) else {
+        let Some(dir) = self.inode() else {
             return;
         };
-        // SAFETY: It is a dentry of this file system, and we hold a reference until the end of this
-        // function.
-        let inode = unsafe { Dentry::<T>::from_raw(child) }.inode();
+        let guard = dir.lock();
+        // SAFETY: The dentry is valid and positive, the name is valid for the call.
+        let child = unsafe { bindings::d_hash_and_lookup_name(self.as_ptr(), name.as_char_ptr()) };
+        let child = match from_err_ptr(child) {
+            // SAFETY: The function returns a reference, which is ours.
+            Ok(child) if !child.is_null() => unsafe { DentryRef::<T>::from_raw(child) },
+            _ => return,
+        };
         let is_last_name = |inode: &&Inode<T>| inode.mode().is_dir() || inode.nlink() == 1;
+        let inode = child.inode().filter(is_last_name);
 
-        if let Some(inode) = inode.filter(is_last_name).filter(|&inode| agrees(inode)) {
+        if let Some(inode) = inode.filter(|&inode| agrees(inode)) {
             if is_new(inode) {
-                // SAFETY: The dentry is valid, and positive as it has a child.
-                let dir = unsafe { bindings::d_inode(self.as_ptr()) };
-
                 // SAFETY: The directory is positive and locked, which makes the name stable.
-                unsafe { bindings::fsnotify_create(dir, child) };
+                unsafe { bindings::fsnotify_create(dir.as_ptr(), child.as_ptr()) };
             }
             // SAFETY: The dentry is referenced, positive, and in this directory, which is locked:
             // so it is no root, and stays there. `forget` gets what it wants.
-            unsafe { bindings::locked_recursive_removal(child, Some(forget)) };
+            unsafe { bindings::locked_recursive_removal(child.as_ptr(), Some(forget)) };
         }
-        // SAFETY: The dentry is the one that start_removing_noperm() returned.
-        unsafe { bindings::end_dirop(child) };
+        // Before the dentry, with which an inode may end.
+        drop(guard);
     }
 
     /// Notifies watchers that there is the name `name` in this directory now (`fsnotify_create()`),

@@ -54,6 +54,8 @@ pub use self::link::{
 mod lookup;
 pub use self::lookup::Lookup;
 
+mod names;
+
 mod rename;
 pub use self::rename::Rename;
 
@@ -95,8 +97,10 @@ pub trait InodeOperations: Sized + 'static {
     /// Looks up a name that isn't in the dcache, and makes the inode that it is the name of, or
     /// returns none if there is none. Without this method there is what is in the dcache alone.
     ///
-    /// What is found is an entry from then on as one that was made: persistent, so that the name is
-    /// not looked up again before it is removed.
+    /// What is found is cached as in a file system on a disk: the name may be looked up anew at any
+    /// time, as its dentry and its inode can be reclaimed, and is if the directory makes it stale
+    /// ([`Inode::invalidate_names`]). Or the inode is watched: then it stays, and if it has a
+    /// [handle](NewInode::set_handle), a new one with the same handle is dropped for it.
     ///
     /// Called with the lock of the directory held, if only shared: two names may be looked up at a
     /// time.

@@ -150,8 +150,15 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
         // SAFETY: By the type invariants the directory is locked and has the entry.
         unsafe { remove_entry(dir, dentry) };
         self.done.set();
-        // SAFETY: By the type invariants the directory has the entry, and both inodes are locked.
-        to_result(unsafe { bindings::simple_unlink(dir, dentry) })?;
+        if self.dentry.is_persistent() {
+            // SAFETY: By the type invariants the directory has the entry, and both inodes are
+            // locked.
+            to_result(unsafe { bindings::simple_unlink(dir, dentry) })?;
+        } else {
+            // One that was looked up has no reference that would be put.
+            // SAFETY: By the type invariants the dentry is positive, and both inodes are locked.
+            unsafe { bindings::__simple_unlink(dir, dentry) };
+        }
         if self.has_lookup {
             // A negative dentry would hide what gets the name next.
             // SAFETY: The VFS holds a reference to the dentry for this call.

@@ -2,7 +2,10 @@
 
 //! What `->lookup()` gets: a name that isn't in the dcache.
 
-use super::InodeOperations;
+use super::{
+    names,
+    InodeOperations, //
+};
 use crate::{
     bindings,
     fs::{
@@ -59,8 +62,8 @@ impl<'a, T: FileSystem> Lookup<'a, T> {
 
 /// `->lookup()`.
 ///
-/// What is found becomes persistent; the name of what isn't never gets into the dcache: it would
-/// hide what is made later.
+/// What is found is cached; the name of what isn't never gets into the dcache: it would hide what is
+/// made later.
 ///
 /// # Safety
 ///
@@ -72,6 +75,9 @@ pub(super) unsafe extern "C" fn lookup<O: InodeOperations>(
     _flags: c_uint,
 ) -> *mut bindings::dentry {
     let look_up = || -> Result {
+        // Before the file system is asked: what it answers may be stale by the end.
+        // SAFETY: The VFS holds a reference to the directory, which is of this file system.
+        let generation = unsafe { names::present(dir) };
         // INVARIANT: These are the arguments of `->lookup()`.
         let lookup = Lookup {
             // SAFETY: The VFS holds a reference to the directory.
@@ -95,9 +101,9 @@ pub(super) unsafe extern "C" fn lookup<O: InodeOperations>(
             return Err(EISDIR);
         }
         // SAFETY: The dentry is a negative one that isn't in the dcache, but perhaps among those
-        // that are looked up; the reference to the inode, which has no other dentry and is of the
-        // same superblock, is handed over.
-        unsafe { bindings::d_make_persistent(dentry, inode.into_raw()) };
+        // that are looked up; the reference to the inode, which is no directory and of the same
+        // superblock, is handed over. The generation is from before.
+        unsafe { names::cache(dentry, names::inode_of(inode), generation) };
         Ok(())
     };
 
