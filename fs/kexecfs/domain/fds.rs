@@ -4,7 +4,6 @@
 
 use super::{
     entry::{
-        counted,
         Entry,
         Preserved,
         Slot, //
@@ -333,6 +332,8 @@ impl Domain {
     /// Returns them. Their names have to be removed outside the gate, as by
     /// [`Domain::unpreserve`].
     pub(crate) fn finish(&self) -> Result<Released, Failure> {
+        let mut bytes: u64 = 0;
+        let mut freed = 0;
         let released = {
             let mut op = self.op.lock_killable()?;
 
@@ -346,26 +347,16 @@ impl Domain {
 
             for entry in released.values() {
                 entry.set_released();
+                bytes = bytes.saturating_add(entry.counted());
+                freed += usize::from(!entry.is_restored());
+                // fput() leaves the end of a file to the way back to user space.
+                entry.let_go();
             }
             table.incoming = None;
             drop(table);
-            self.space.uncharge_bytes(counted(&released));
+            self.space.uncharge_bytes(bytes);
             released
         };
-
-        self.log_released(&released);
-        released.values().for_each(|entry| entry.let_go());
-        // Without any the state was `normal` before.
-        if !released.is_empty() {
-            self.state_has_changed();
-        }
-        Ok(Released(released))
-    }
-
-    /// Says in the log how many files `finish` has freed.
-    fn log_released(&self, released: &RBTree<Name, Arc<Entry>>) {
-        let freed = released.values().filter(|entry| !entry.is_restored());
-        let freed = freed.count();
 
         if freed != 0 {
             pr_info!(
@@ -373,6 +364,11 @@ impl Domain {
                 self.name
             );
         }
+        // Without any the state was `normal` before.
+        if !released.is_empty() {
+            self.state_has_changed();
+        }
+        Ok(Released(released))
     }
 
     /// Finishes the session, but for files of `data/` that were never opened.

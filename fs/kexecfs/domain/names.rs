@@ -83,8 +83,15 @@ impl Domain {
             _ => (table.restorable.get(name)?, table.restorable_owner),
         };
 
+        // One that wasn't has had no inode.
+        let before = if entry.is_looked_up() {
+            entry.attr(owner, table.owned)
+        } else {
+            None
+        };
+
         entry.set_looked_up();
-        Some((entry.clone(), owner, entry.attr(owner, table.owned)))
+        Some((entry.clone(), owner, before))
     }
 
     /// Changes the owner of all names in `fd_restore`, at the time `now`, but not that of the inodes
