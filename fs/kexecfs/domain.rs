@@ -187,7 +187,7 @@ impl Domain {
         let mut restorable = RBTree::new();
 
         for (name, file) in &incoming.files {
-            let entry = Entry::new(name.try_clone()?, file.token, file.size, None)?;
+            let entry = Entry::incoming(name.try_clone()?, file.token, file.size, None)?;
 
             restorable.try_create_and_insert(name.try_clone()?, entry, GFP_KERNEL_ACCOUNT)?;
         }

@@ -192,11 +192,11 @@ impl Domain {
         let mut there = RBTree::new();
 
         for entry in old.values() {
-            by_token.try_create_and_insert(entry.token, entry.clone(), GFP_KERNEL)?;
+            by_token.try_create_and_insert(entry.token(), entry.clone(), GFP_KERNEL)?;
         }
         for &(token, compatible) in files {
             let (name, size) = match by_token.remove(&token) {
-                Some(entry) => (entry.name.try_clone()?, entry.size),
+                Some(entry) => (entry.name.try_clone()?, entry.size()),
                 None => {
                     let name = Name::of_token(token)?;
 
@@ -204,7 +204,7 @@ impl Domain {
                     (name, 0)
                 }
             };
-            let entry = Entry::new(name.try_clone()?, token, size, Some(compatible))?;
+            let entry = Entry::incoming(name.try_clone()?, token, size, Some(compatible))?;
 
             if there
                 .try_create_and_insert(name, entry, GFP_KERNEL)?

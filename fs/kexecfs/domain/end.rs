@@ -3,18 +3,12 @@
 //! The ends of a domain: it is discarded, or dropped with its last mount.
 
 use super::{
-    entry::{
-        counted,
-        Entry,
-        Slot, //
-    },
     op::DataFile,
     Domain, //
 };
 use crate::{
     types::KexecFs,
     words::{
-        name::Name,
         options::Options,
         state::Step, //
     }, //
@@ -23,11 +17,7 @@ use kernel::{
     fs::ActiveSuper,
     liveupdate::IncomingSession,
     prelude::*,
-    rbtree::RBTree,
-    sync::{
-        atomic::Relaxed,
-        Arc, //
-    }, //
+    sync::atomic::Relaxed, //
 };
 
 /// What is left of a domain that has been discarded.
@@ -86,17 +76,20 @@ impl Domain {
         let restorable = core::mem::take(&mut table.restorable);
         let failure = table.failure.take();
 
-        for entry in Iterator::chain(entries_of(&preserved), restorable.values()) {
+        let mut bytes: u64 = 0;
+
+        for entry in Iterator::chain(preserved.values(), restorable.values()) {
             entry.set_released();
+            bytes = bytes.saturating_add(entry.counted());
+            // fput() leaves the end of a file to the way back to user space.
+            entry.let_go();
         }
         // A task that is still waiting in hold() releases its own slot.
         table.slots = table.pending;
         table.options = options;
         table.incoming = None;
         drop(table);
-        self.space
-            .uncharge_bytes(preserved.values().map(Slot::bytes).sum());
-        self.space.uncharge_bytes(counted(&restorable));
+        self.space.uncharge_bytes(bytes);
         // What else counts is given back as the inodes go, with the superblock.
         self.space.reset_limits(&options);
         op.outgoing = None;
@@ -105,20 +98,10 @@ impl Domain {
         let finished = op.incoming.take().map(IncomingSession::finish);
 
         drop(op);
-        Iterator::chain(entries_of(&preserved), restorable.values())
-            .for_each(|entry| entry.let_go());
         drop((preserved, restorable, failure));
         if let Some(Err((_, e))) = finished {
             return Err(e);
         }
         Ok(())
     }
-}
-
-/// The entries of the files that are preserved.
-fn entries_of(preserved: &RBTree<Name, Slot>) -> impl Iterator<Item = &Arc<Entry>> {
-    preserved.values().filter_map(|slot| match slot {
-        Slot::Done(preserved) => Some(&preserved.entry),
-        Slot::Pending => None,
-    })
 }

@@ -34,6 +34,7 @@ use kernel::{
             Relaxed, //
         },
         Arc,
+        SetOnce,
         SpinLock, //
     },
     task::{
@@ -68,6 +69,22 @@ impl Attr {
 }
 
 /// What an entry knows of the attributes of its inode, which may be reclaimed and made anew.
+struct EntryAttr {
+    /// The owner that it has, or gets, unless that was changed for it alone. None is that of all
+    /// that were handed over.
+    owner: Option<Owner>,
+    known: Known,
+}
+
+impl EntryAttr {
+    fn new() -> Self {
+        Self {
+            owner: None,
+            known: Known::New,
+        }
+    }
+}
+
 enum Known {
     /// It has had none yet.
     New,
@@ -77,53 +94,20 @@ enum Known {
     Changed(KBox<Attr>),
 }
 
-/// A file that is preserved.
-pub(super) struct Preserved {
-    /// Its name in `fd_restore`, which keeps the file, beside LUO.
-    pub(super) entry: Arc<Entry>,
-    /// How many bytes it counts for the domain's limit.
-    pub(super) counted: u64,
-    pub(super) compatible: Compatible,
-    /// The owner that the inode of the entry has, or gets, unless that was changed for it alone.
-    pub(super) owner: Owner,
-}
-
-/// A name in `fd_preserve`.
-pub(super) enum Slot {
-    /// Its file is being held, or waits to be preserved.
-    Pending,
-    Done(Preserved),
-}
-
-impl Slot {
-    /// Why no other file can have the name.
-    pub(super) fn occupies(&self) -> &'static str {
-        match self {
-            Slot::Pending => "the name is taken: its file is still being preserved",
-            Slot::Done(_) => {
-                "the name is taken: its file is in fd_restore, and fd_unpreserve releases it"
-            }
-        }
-    }
-
-    /// How many bytes it counts for the domain's limit.
-    pub(super) fn bytes(&self) -> u64 {
-        match self {
-            Slot::Pending => 0,
-            Slot::Done(preserved) => preserved.counted,
-        }
-    }
-}
-
-/// A name in `fd_restore`: that of an incoming file, or of one that is preserved.
+/// A name of an incoming file, or of one that is preserved or about to be.
 #[pin_data]
 pub(crate) struct Entry {
     pub(crate) name: Name,
-    pub(crate) size: u64,
-    pub(crate) token: u64,
-    /// That of an incoming file is known once the session with it is claimed, which is before any
-    /// mount; that of a preserved one is not here.
-    pub(super) compatible: Option<Compatible>,
+    /// Whether LUO has the file: if not, it is just being held, or waits to be preserved. Changed
+    /// under `Domain::table`, as the four that follow.
+    held: Atomic<bool>,
+    size: Atomic<u64>,
+    token: Atomic<u64>,
+    /// How many bytes it counts for the domain's limit: those of a preserved file.
+    counted: Atomic<u64>,
+    /// The name of LUO's handler: that of an incoming file is known once the session with it is
+    /// claimed, which is before any mount.
+    compatible: SetOnce<Compatible>,
     /// Set once the file is released, by `rm`, `fd_unpreserve` or `finish`.
     released: Atomic<bool>,
     /// The number of its inode, 0 before the first look at it.
@@ -133,7 +117,7 @@ pub(crate) struct Entry {
     looked_up: Atomic<bool>,
     /// The attributes of its inode, whether or not it has one at present.
     #[pin]
-    attr: SpinLock<Known>,
+    attr: SpinLock<EntryAttr>,
     /// Whether watchers have been notified that its name is there, as far as there are any.
     announced: Atomic<bool>,
     /// Set once the file has been restored. Changed under `Domain::op`.
@@ -147,22 +131,37 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(
+    /// That of an incoming file.
+    pub(super) fn incoming(
         name: Name,
         token: u64,
         size: u64,
         compatible: Option<Compatible>,
     ) -> Result<Arc<Self>> {
+        let entry = Self::new(name)?;
+
+        if let Some(compatible) = compatible {
+            entry.compatible.populate(compatible);
+        }
+        entry.announced.store(true, Relaxed);
+        entry.set_held(token, size, bytes_of(size, 0));
+        Ok(entry)
+    }
+
+    /// That of a file of this kernel which is to be preserved.
+    pub(super) fn new(name: Name) -> Result<Arc<Self>> {
         let entry = pin_init!(Self {
             name,
-            size,
-            token,
-            compatible,
+            held: Atomic::new(false),
+            size: Atomic::new(0),
+            token: Atomic::new(0),
+            counted: Atomic::new(0),
+            compatible: SetOnce::new(),
             released: Atomic::new(false),
             ino: Atomic::new(0),
             looked_up: Atomic::new(false),
-            attr <- new_spinlock!(Known::New, "Entry::attr"),
-            announced: Atomic::new(true),
+            attr <- new_spinlock!(EntryAttr::new(), "Entry::attr"),
+            announced: Atomic::new(false),
             restored: Atomic::new(false),
             file <- new_spinlock!(None, "Entry::file"),
             kept: Atomic::new(false),
@@ -171,23 +170,59 @@ impl Entry {
         Arc::pin_init(entry, GFP_KERNEL_ACCOUNT)
     }
 
-    /// That of a file of this kernel which is about to be preserved.
-    pub(super) fn of_file(
-        name: Name,
-        token: u64,
-        size: u64,
-        file: ARef<File>,
-    ) -> Result<Arc<Self>> {
-        let entry = Self::new(name, token, size, None)?;
-
-        entry.announced.store(false, Relaxed);
-        entry.keep(file);
-        Ok(entry)
+    fn set_held(&self, token: u64, size: u64, counted: u64) {
+        self.token.store(token, Relaxed);
+        self.size.store(size, Relaxed);
+        self.counted.store(counted, Relaxed);
+        self.held.store(true, Relaxed);
     }
 
-    /// How many bytes it counts for the domain's limit while it waits.
+    /// LUO has the file by now. `owner` is that which its inode gets.
+    pub(super) fn set_preserved(
+        &self,
+        (token, compatible): (u64, Compatible),
+        size: u64,
+        counted: u64,
+        owner: Owner,
+    ) {
+        self.compatible.populate(compatible);
+        self.attr.lock().owner = Some(owner);
+        self.set_held(token, size, counted);
+    }
+
+    /// Whether LUO has the file.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.load(Relaxed)
+    }
+
+    /// Why no other file can have the name.
+    pub(super) fn occupies(&self) -> &'static str {
+        if self.is_held() {
+            "the name is taken: its file is in fd_restore, and fd_unpreserve releases it"
+        } else {
+            "the name is taken: its file is still being preserved"
+        }
+    }
+
+    /// The number of the file in its session.
+    pub(super) fn token(&self) -> u64 {
+        self.token.load(Relaxed)
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.size.load(Relaxed)
+    }
+
+    /// The name of LUO's handler, as far as it is known.
+    pub(super) fn compatible(&self) -> &[u8] {
+        self.compatible
+            .as_ref()
+            .map_or(&b"-"[..], Compatible::as_bytes)
+    }
+
+    /// How many bytes it counts for the domain's limit, while it waits if it is incoming.
     pub(crate) fn counted(&self) -> u64 {
-        bytes_of(self.size, 0)
+        self.counted.load(Relaxed)
     }
 
     /// How many bytes the file counts beyond that by now, if it has been restored.
@@ -275,53 +310,58 @@ impl Entry {
         !self.announced.xchg(true, Relaxed)
     }
 
-    /// The attributes of its inode, if it has had one. `owner` is that which it has unless it was
-    /// changed for it alone, since `owned` if that is later than its first look-up.
-    pub(super) fn attr(&self, owner: Owner, owned: Timespec) -> Option<Attr> {
-        let first = match &*self.attr.lock() {
-            Known::New => return None,
+    /// The owner of a new inode, and the attributes of the one that it had before, if any. All got
+    /// the owner `all_owner` at the time `owned`.
+    pub(super) fn attr(&self, all_owner: Owner, owned: Timespec) -> (Owner, Option<Attr>) {
+        let attr = self.attr.lock();
+        let owner = attr.owner.unwrap_or(all_owner);
+        let first = match &attr.known {
+            Known::New => return (owner, None),
             Known::AsAt(first) => *first,
-            Known::Changed(attr) => return Some(**attr),
+            Known::Changed(attr) => return (owner, Some(**attr)),
         };
-        let later = (owned.sec, owned.nsec) > (first.sec, first.nsec);
-
-        Some(Attr {
+        let attr = Attr {
             owner,
             mode: MODE,
             times: Times {
                 atime: first,
                 mtime: first,
-                ctime: if later { owned } else { first },
+                ctime: owned.max(first),
             },
-        })
+        };
+
+        (owner, Some(attr))
     }
 
     /// It has got its first inode, at the time `now`.
     pub(crate) fn set_first(&self, now: Timespec) {
-        let mut known = self.attr.lock();
+        let mut attr = self.attr.lock();
 
-        if let Known::New = *known {
-            *known = Known::AsAt(now);
+        if let Known::New = attr.known {
+            attr.known = Known::AsAt(now);
         }
     }
 
     /// The attributes of its inode have been changed.
     pub(crate) fn set_attr(&self, attr: KBox<Attr>) {
-        let old = core::mem::replace(&mut *self.attr.lock(), Known::Changed(attr));
+        let old = core::mem::replace(&mut self.attr.lock().known, Known::Changed(attr));
 
         drop(old);
     }
 
     /// The owner of its inode has been changed, as that of all.
     pub(crate) fn update_attr(&self, attr: Attr) {
-        if let Known::Changed(known) = &mut *self.attr.lock() {
+        if let Known::Changed(known) = &mut self.attr.lock().known {
             **known = attr;
         }
     }
 
     /// All names get another owner: so does its inode, which it may not have at present.
     pub(super) fn set_owner(&self, owner: Owner, now: Timespec) {
-        if let Known::Changed(attr) = &mut *self.attr.lock() {
+        let mut attr = self.attr.lock();
+
+        attr.owner = attr.owner.map(|_| owner);
+        if let Known::Changed(attr) = &mut attr.known {
             attr.owner = owner;
             attr.times.ctime = now;
         }

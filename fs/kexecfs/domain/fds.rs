@@ -4,9 +4,7 @@
 
 use super::{
     entry::{
-        Entry,
-        Preserved,
-        Slot, //
+        Entry, //
     },
     op::{
         CarriedFile,
@@ -32,10 +30,7 @@ use crate::{
 };
 use kernel::{
     fs::File,
-    liveupdate::{
-        Compatible,
-        HeldFile, //
-    },
+    liveupdate::HeldFile,
     prelude::*,
     rbtree::{
         self,
@@ -73,18 +68,8 @@ impl Domain {
     ) -> Result {
         let table = self.table.lock();
 
-        for (name, slot) in &table.preserved {
-            if let Slot::Done(preserved) = slot {
-                each(name, preserved.compatible.as_bytes(), preserved.entry.size)?;
-            }
-        }
-        for (name, entry) in &table.restorable {
-            let compatible = entry
-                .compatible
-                .as_ref()
-                .map_or(&b"-"[..], Compatible::as_bytes);
-
-            each(name, compatible, entry.size)?;
+        for entry in Iterator::chain(table.preserved(), table.restorable.values()) {
+            each(&entry.name, entry.compatible(), entry.size())?;
         }
         Ok(())
     }
@@ -92,20 +77,21 @@ impl Domain {
     // What comes from user space. The caller is inside the gate, but for that of
     // `unreserve`, `make_room` and `fit_room`.
 
-    /// Reserves `name` for a file that is to be preserved.
-    pub(crate) fn reserve(&self, name: &Name) -> Result<(), Failure> {
+    /// Reserves `name` for a file that is to be preserved, and returns its entry.
+    pub(crate) fn reserve(&self, name: &Name) -> Result<Arc<Entry>, Failure> {
         let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
-        let name = name.try_clone()?;
+        let key = name.try_clone()?;
+        let entry = Entry::new(name.try_clone()?)?;
         let _op = self.op.lock_killable()?;
         let mut table = self.table.lock();
         let table = &mut *table;
 
         self.check_alive()?;
         table.check_state(State::Normal)?;
-        let vacant = match table.preserved.entry(name) {
+        let vacant = match table.preserved.entry(key) {
             rbtree::Entry::Vacant(vacant) => vacant,
-            rbtree::Entry::Occupied(slot) => {
-                return Err(Failure::new(EEXIST, slot.get().occupies()));
+            rbtree::Entry::Occupied(other) => {
+                return Err(Failure::new(EEXIST, other.get().occupies()));
             }
         };
         if table.slots >= table.options.max_fds {
@@ -113,17 +99,23 @@ impl Domain {
         }
         table.slots += 1;
         table.pending += 1;
-        vacant.insert(Slot::Pending, node);
-        Ok(())
+        vacant.insert(entry.clone(), node);
+        Ok(entry)
     }
 
     /// Undoes [`Domain::reserve`].
-    pub(crate) fn unreserve(&self, name: &Name) {
+    pub(crate) fn unreserve(&self, entry: &Entry) {
         let mut table = self.table.lock();
 
         table.pending -= 1;
         table.slots -= 1;
-        let node = table.preserved.remove_node(name);
+        // It is gone if the domain has been discarded.
+        let there = table.preserved.get(&entry.name);
+        let node = if there.is_some_and(|there| core::ptr::eq(&**there, entry)) {
+            table.preserved.remove_node(&entry.name)
+        } else {
+            None
+        };
         drop(table);
         drop(node);
         self.notify_settled();
@@ -151,28 +143,26 @@ impl Domain {
             .map_err(|e| Failure::new(e, "size= bytes are held"))
     }
 
-    /// Preserves a file under a name that is reserved for it, and returns its entry.
+    /// Preserves a file under a name that is reserved for it.
     pub(crate) fn preserve(
         &self,
-        name: &Name,
+        entry: &Entry,
         file: HeldFile,
         room: Reservation<'_>,
-    ) -> Result<Arc<Entry>, Failure> {
+    ) -> Result<(), Failure> {
         let mut op = self.op.lock_killable()?;
         let token = op.next_token;
         let next_token = token.checked_add(1).ok_or(EOVERFLOW)?;
-        let entry = Entry::of_file(
-            name.try_clone()?,
-            token,
-            size_of_held(&file),
-            file.file().into(),
-        )?;
+        let size = size_of_held(&file);
         let result = match self.make_session(&mut op) {
-            Ok(session) => session.preserve(file, token),
+            Ok(session) => {
+                entry.keep(file.file().into());
+                session.preserve(file, token)
+            }
             Err(failure) => {
                 drop(op);
                 // Without the lock: it may be the last reference to the file.
-                drop((file, entry));
+                drop(file);
                 return Err(failure);
             }
         };
@@ -181,8 +171,9 @@ impl Domain {
             Err((file, e)) => {
                 self.drop_empty_session(&mut op);
                 drop(op);
-                // Without the lock: it may be the last reference to the file.
-                drop((file, entry));
+                // Without the lock: these may be the last references to the file.
+                entry.let_go();
+                drop(file);
                 return Err(Failure::new(e, "LUO could not preserve it").or_no_memory());
             }
         };
@@ -190,19 +181,12 @@ impl Domain {
         op.next_token = next_token;
 
         let mut table = self.table.lock();
-        let preserved = Preserved {
-            entry: entry.clone(),
-            counted,
-            compatible,
-            owner: table.dir_owner,
-        };
-        if let Some(slot) = table.preserved.get_mut(name) {
-            *slot = Slot::Done(preserved);
-        }
+
+        entry.set_preserved((token, compatible), size, counted, table.dir_owner);
         table.pending -= 1;
         drop(table);
         self.notify_settled();
-        Ok(entry)
+        Ok(())
     }
 
     /// Unpreserves a file, and returns its entry, of which the name has to be removed outside the
@@ -216,10 +200,10 @@ impl Domain {
             table.check_state(State::Normal)?;
             match table.preserved.get(name) {
                 None => return Err(Failure::new(ENOENT, "there is no such file")),
-                Some(Slot::Pending) => {
+                Some(entry) if !entry.is_held() => {
                     return Err(Failure::new(EBUSY, "it is still being preserved"));
                 }
-                Some(Slot::Done(preserved)) => preserved.entry.clone(),
+                Some(entry) => entry.clone(),
             }
         };
 
@@ -231,7 +215,7 @@ impl Domain {
     fn unpreserve_entry(&self, mut op: MutexGuard<'_, Op>, entry: &Entry) -> Result<(), Failure> {
         let session = op.outgoing.as_ref().ok_or(ENOENT)?;
 
-        session.unpreserve(entry.token).map_err(|e| {
+        session.unpreserve(entry.token()).map_err(|e| {
             if e == EBUSY {
                 Failure::new(e, "a file that was preserved later may depend on it")
             } else {
@@ -243,13 +227,10 @@ impl Domain {
         table.slots -= 1;
         let node = table.preserved.remove_node(&entry.name);
         drop(table);
-        if let Some(node) = node {
-            let (_, slot) = node.to_key_value();
-
-            self.space.uncharge_bytes(slot.bytes());
-        }
+        self.space.uncharge_bytes(entry.counted());
         self.drop_empty_session(&mut op);
         drop(op);
+        drop(node);
         // Without the lock: it may be the last reference to the file.
         entry.let_go();
         Ok(())
@@ -271,7 +252,7 @@ impl Domain {
         self.table.lock().check_state(State::Updated)?;
         let session = op.incoming.as_ref().ok_or(EIO)?;
         let file = self
-            .retrieve_from(session, entry.token)
+            .retrieve_from(session, entry.token())
             .map_err(|e| Failure::new(e, "LUO could not retrieve it"))?;
 
         entry.set_restored(file.clone());
@@ -304,7 +285,7 @@ impl Domain {
         if entry.kept().is_none() {
             let session = op.incoming.as_ref().ok_or(EIO)?;
 
-            session.finish_file(entry.token).map_err(|e| {
+            session.finish_file(entry.token()).map_err(|e| {
                 if e == EBUSY {
                     Failure::new(e, "a file that was preserved later may depend on it")
                 } else {
@@ -388,7 +369,7 @@ impl Domain {
             let mut waiting = RBTree::new();
 
             for entry in entries {
-                waiting.try_create_and_insert(entry.token, (), GFP_KERNEL)?;
+                waiting.try_create_and_insert(entry.token(), (), GFP_KERNEL)?;
             }
             session.finish_but(&mut |token| waiting.get(&token).is_none())
         });
@@ -402,15 +383,11 @@ impl Domain {
     pub(super) fn write_files(&self, carried: &[CarriedFile], writer: &mut Writer<'_>) -> Result {
         let table = self.table.lock();
         let preserved = table
-            .preserved
-            .iter()
-            .filter_map(|(name, slot)| match slot {
-                Slot::Pending => None,
-                Slot::Done(preserved) => Some((name, preserved.entry.token, preserved.entry.size)),
-            });
+            .preserved()
+            .map(|entry| (&entry.name, entry.token(), entry.size()));
         let carried = carried
             .iter()
-            .map(|carried| (&carried.entry.name, carried.entry.token, carried.size));
+            .map(|carried| (&carried.entry.name, carried.entry.token(), carried.size));
         let files = Iterator::chain(preserved, carried);
         let waited = table.waiting().unwrap_or(0);
 

@@ -9,8 +9,7 @@ use super::{
     entry::{
         Attr,
         Entry,
-        Owner,
-        Slot, //
+        Owner, //
     },
     Domain, //
 };
@@ -66,9 +65,8 @@ impl Domain {
 
         // There are never both kinds.
         walk_after(&mut table.restorable, after, &mut add);
-        walk_after(&mut table.preserved, after, |slot| match slot {
-            Slot::Pending => true,
-            Slot::Done(preserved) => add(&preserved.entry),
+        walk_after(&mut table.preserved, after, |entry| {
+            !entry.is_held() || add(entry)
         });
     }
 
@@ -78,38 +76,28 @@ impl Domain {
     /// The caller makes a dentry of it, and has locked the directory for that.
     pub(crate) fn look_up(&self, name: &Name) -> Option<(Arc<Entry>, Owner, Option<Attr>)> {
         let table = self.table.lock();
-        let (entry, owner) = match table.preserved.get(name) {
-            Some(Slot::Done(preserved)) => (&preserved.entry, preserved.owner),
-            _ => (table.restorable.get(name)?, table.restorable_owner),
+        let entry = match table.preserved.get(name) {
+            Some(entry) if entry.is_held() => entry,
+            _ => table.restorable.get(name)?,
         };
-
-        // One that wasn't has had no inode.
-        let before = if entry.is_looked_up() {
-            entry.attr(owner, table.owned)
-        } else {
-            None
-        };
+        let (owner, attr) = entry.attr(table.restorable_owner, table.owned);
 
         entry.set_looked_up();
-        Some((entry.clone(), owner, before))
+        Some((entry.clone(), owner, attr))
+    }
+
+    /// Sets the owner of all names in `fd_restore`, which is made at the time `now`.
+    pub(crate) fn init_owner(&self, owner: Owner, now: Timespec) {
+        self.table.lock().set_owner(owner, now);
     }
 
     /// Changes the owner of all names in `fd_restore`, at the time `now`, but not that of the inodes
     /// that they have at present.
     pub(crate) fn set_owner(&self, owner: Owner, now: Timespec) {
         let mut table = self.table.lock();
-        let table = &mut *table;
 
-        table.restorable_owner = owner;
-        table.dir_owner = owner;
-        table.owned = now;
-        for slot in table.preserved.values_mut() {
-            if let Slot::Done(preserved) = slot {
-                preserved.owner = owner;
-                preserved.entry.set_owner(owner, now);
-            }
-        }
-        for entry in table.restorable.values() {
+        table.set_owner(owner, now);
+        for entry in Iterator::chain(table.preserved.values(), table.restorable.values()) {
             entry.set_owner(owner, now);
         }
     }

@@ -5,10 +5,7 @@
 //! A prepare and the files of `data/` get at them by an [`OpGuard`].
 
 use super::{
-    entry::{
-        Entry,
-        Slot, //
-    },
+    entry::Entry,
     op::{
         CarriedFile,
         DataFile,
@@ -122,13 +119,7 @@ impl Domain {
 
     /// Destroys a session that holds no file any more.
     pub(super) fn drop_empty_session(&self, op: &mut Op) {
-        let used = !op.prepared.is_empty()
-            || self
-                .table
-                .lock()
-                .preserved
-                .values()
-                .any(|slot| matches!(slot, Slot::Done(_)));
+        let used = !op.prepared.is_empty() || self.table.lock().preserved().next().is_some();
 
         if !used {
             op.outgoing = None;
@@ -342,17 +333,17 @@ impl OpGuard<'_> {
         };
 
         // Asks the handler: what has been restored is busy if it can be carried at all.
-        match incoming.carry(entry.token, session) {
+        match incoming.carry(entry.token(), session) {
             Err(e) if e == EBUSY => {}
             Err(e) => return Err(e),
             Ok(()) => {
-                session.unpreserve(entry.token)?;
+                session.unpreserve(entry.token())?;
                 return Err(EIO);
             }
         }
-        let file = self.domain.retrieve_from(incoming, entry.token)?;
+        let file = self.domain.retrieve_from(incoming, entry.token())?;
 
-        incoming.finish_file(entry.token)?;
+        incoming.finish_file(entry.token())?;
         entry.keep(file.clone());
         Ok(file)
     }
@@ -373,7 +364,7 @@ impl OpGuard<'_> {
         let (held, room) = restored.held.take().ok_or(EIO)?;
         let size = size_of_held(&held);
 
-        if let Err((held, e)) = session.preserve(held, restored.entry.token) {
+        if let Err((held, e)) = session.preserve(held, restored.entry.token()) {
             // Dropped by the caller, without the lock: it may wait.
             restored.held = Some((held, room));
             return Err(restored.failure(timeout.error(e)));
@@ -396,10 +387,10 @@ impl OpGuard<'_> {
 
         op.prepared.reserve(1, GFP_KERNEL_ACCOUNT)?;
         op.carried.reserve(1, GFP_KERNEL_ACCOUNT)?;
-        op.carry(entry.token)
+        op.carry(entry.token())
             .map_err(|e| cannot_carry(timeout.error(e)).of_file(&entry.name))?;
         op.push_carried(CarriedFile {
-            size: entry.size,
+            size: entry.size(),
             counted: 0,
             entry,
         })
@@ -477,7 +468,7 @@ impl Op {
 
     /// Adds a file that the outgoing session has got. There is room for it.
     fn push_carried(&mut self, file: CarriedFile) -> Result<(), Failure> {
-        self.prepared.push(file.entry.token, GFP_KERNEL_ACCOUNT)?;
+        self.prepared.push(file.entry.token(), GFP_KERNEL_ACCOUNT)?;
         Ok(self.carried.push(file, GFP_KERNEL_ACCOUNT)?)
     }
 }

@@ -5,7 +5,6 @@
 //! Which step leads where is said by one table, in `words/state.rs`.
 
 use super::{
-    entry::Slot,
     timeout::Timeout,
     Domain, //
 };
@@ -151,13 +150,10 @@ impl Domain {
     pub(crate) fn freeze_failure(&self, token: u64, error: Error) -> Failure {
         let failure = Failure::new(error, "LUO could not freeze it");
         let table = self.table.lock();
-        let name = table.preserved.iter().find_map(|(name, slot)| match slot {
-            Slot::Done(preserved) if preserved.entry.token == token => Some(name),
-            _ => None,
-        });
+        let entry = table.preserved().find(|entry| entry.token() == token);
 
-        match name {
-            Some(name) => failure.of_file(name),
+        match entry {
+            Some(entry) => failure.of_file(&entry.name),
             None => failure,
         }
     }

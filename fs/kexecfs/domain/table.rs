@@ -5,8 +5,7 @@
 use crate::{
     domain::entry::{
         Entry,
-        Owner,
-        Slot, //
+        Owner, //
     },
     handover::Tree,
     words::{
@@ -37,7 +36,8 @@ pub(super) struct Table {
     /// Changed by [`Table::advance`] only.
     status: Status,
     pub(super) options: Options,
-    pub(super) preserved: RBTree<Name, Slot>,
+    /// The names in `fd_preserve`: also of files that are about to be preserved.
+    pub(super) preserved: RBTree<Name, Arc<Entry>>,
     /// How many of `preserved` there are, with and without their files.
     pub(super) slots: u32,
     pub(super) pending: u32,
@@ -102,6 +102,18 @@ impl Table {
             incoming,
             serialized: None,
         }
+    }
+
+    /// Sets the owner of `fd_restore` and of the names in it that have none of their own.
+    pub(super) fn set_owner(&mut self, owner: Owner, now: Timespec) {
+        self.restorable_owner = owner;
+        self.dir_owner = owner;
+        self.owned = now;
+    }
+
+    /// The files that are preserved, in the order of their names.
+    pub(super) fn preserved(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.preserved.values().filter(|entry| entry.is_held())
     }
 
     pub(super) fn status(&self) -> Status {
@@ -173,8 +185,8 @@ impl Table {
             return None;
         }
         self.preserved
-            .iter()
-            .find(|(_, slot)| matches!(slot, Slot::Pending))
-            .map(|(name, _)| Failure::new(EBUSY, "it is still being preserved").of_file(name))
+            .values()
+            .find(|entry| !entry.is_held())
+            .map(|entry| Failure::new(EBUSY, "it is still being preserved").of_file(&entry.name))
     }
 }

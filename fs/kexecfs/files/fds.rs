@@ -155,7 +155,7 @@ fn preserve(
     // The memory that it takes grows with the file.
     let _mayfail = MayFail::new();
 
-    inside(|| domain.reserve(name))?;
+    let entry = inside(|| domain.reserve(name))?;
 
     // Outside the gate and without a lock: a writer may keep the file as long as it likes, and a
     // cgroup may let its members wait for memory.
@@ -165,11 +165,10 @@ fn preserve(
         held.populate()
             .map_err(|e| Failure::new(e, "its holes could not be filled").or_no_memory())?;
         domain.fit_room(&mut room, &held, 0)?;
-        inside(|| domain.preserve(name, held, room))
+        inside(|| domain.preserve(&entry, held, room))
     });
 
-    let entry = preserved.inspect_err(|_| domain.unreserve(name))?;
-
+    preserved.inspect_err(|_| domain.unreserve(&entry))?;
     add_name(control.sb(), domain, &entry);
     Ok(())
 }

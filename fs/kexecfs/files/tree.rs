@@ -94,7 +94,7 @@ pub(crate) fn make_tree(
     inode.set_nlink(2);
     inode.set_inode_ops(InodeOps::dir::<RestoreDir>())?;
     inode.set_file_ops(FileOps::new::<RestoreDir>())?;
-    domain.set_owner((options.uid, options.gid), inode.times().ctime);
+    domain.init_owner((options.uid, options.gid), inode.times().ctime);
     root.start_creating(FD_RESTORE)?.instantiate(inode)?;
     make_data(sb, root, options, domain.tree().as_ref())
 }
