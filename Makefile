@@ -57,6 +57,10 @@ bench: FLAVOR = fast
 bench: kernel	## what many descriptors, domains and files take, against LUO's ioctls and the stock kernel
 	@scripts/bench $(FLAVOR)
 
+bench-locks: FLAVOR = lockstat
+bench-locks: kernel	## for which locks two services wait that work at once
+	@scripts/bench-locks
+
 kernel: tree	## build build/$(FLAVOR)/arch/x86/boot/bzImage
 	@scripts/kernel $(FLAVOR)
 
