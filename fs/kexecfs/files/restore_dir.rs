@@ -44,6 +44,7 @@ use kernel::{
         DirContext,
         FileOperations,
         FileOps,
+        Found,
         GetAttr,
         Inode,
         InodeOperations,
@@ -286,19 +287,21 @@ pub(super) struct RestoreDir;
 impl InodeOperations for RestoreDir {
     type FileSystem = KexecFs;
 
-    fn lookup<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Option<NewInode<'a, KexecFs>>> {
+    fn lookup<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Found<'a, KexecFs>> {
         let sb = lookup.dir().sb();
         let domain = sb.info();
 
         domain.check_alive()?;
         let name = match Name::of_file(lookup.name()) {
-            Err(e) if e == EINVAL => return Ok(None),
+            Err(e) if e == EINVAL => return Ok(lookup.nothing()),
             name => name?,
         };
 
         match domain.look_up(&name) {
-            Some((entry, owner, before)) => new_entry(sb, &entry, owner, before).map(Some),
-            None => Ok(None),
+            Some((entry, owner, before)) => {
+                lookup.cache(new_entry(sb, &entry, owner, before)?)
+            }
+            None => Ok(lookup.nothing()),
         }
     }
 

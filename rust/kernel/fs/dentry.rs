@@ -223,6 +223,7 @@ impl<T: FileSystem> Dentry<T> {
             // SAFETY: It is a valid pointer to a dentry of which we hold a reference.
             dentry: unsafe { Dentry::from_raw(dentry) },
             parent: self,
+            is_quiet: false,
             _not_send: NotThreadSafe,
         })
     }
@@ -244,6 +245,27 @@ impl<T: FileSystem> Dentry<T> {
 
         // SAFETY: The function returns a reference, which is ours.
         Ok(unsafe { DentryRef::from_raw(dentry) })
+    }
+
+    /// Looks `name` up in the dcache alone, without the lock of this directory
+    /// (`try_lookup_noperm()`): none if it isn't there, or only negative.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTDIR` if this is no directory, `EACCES` for a name with a slash and the like.
+    pub fn try_lookup_noperm(&self, name: &CStr) -> Result<Option<DentryRef<'_, T>>> {
+        self.check_can_lookup()?;
+        // SAFETY: The dentry is valid and a directory, the name is valid for the call.
+        let dentry = unsafe { bindings::try_lookup_noperm_name(name.as_char_ptr(), self.as_ptr()) };
+        let dentry = from_err_ptr(dentry)?;
+
+        if dentry.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: The function returns a reference, which is ours.
+        let dentry = unsafe { DentryRef::from_raw(dentry) };
+
+        Ok(dentry.inode().is_some().then_some(dentry))
     }
 
     /// Removes the entry `name` of this directory, if it is in the dcache and `agrees` is true of
@@ -400,7 +422,7 @@ impl<T: FileSystem> DentryRef<'_, T> {
 
     /// Hands the reference over.
     #[inline]
-    fn into_raw(self) -> *mut bindings::dentry {
+    pub(super) fn into_raw(self) -> *mut bindings::dentry {
         ManuallyDrop::new(self).as_ptr()
     }
 }
@@ -446,11 +468,19 @@ impl<T: FileSystem> Drop for DentryRef<'_, T> {
 pub struct Creating<'a, T: FileSystem> {
     dentry: &'a Dentry<T>,
     parent: &'a Dentry<T>,
+    is_quiet: bool,
     /// The lock of the directory belongs to the thread.
     _not_send: NotThreadSafe,
 }
 
 impl<'a, T: FileSystem> Creating<'a, T> {
+    /// Tells no watcher of the name: it isn't new but in this dcache.
+    #[inline]
+    pub fn quietly(mut self) -> Self {
+        self.is_quiet = true;
+        self
+    }
+
     /// Gives the name its inode, and keeps it in the dcache until it is removed
     /// (`d_make_persistent()`, `fsnotify_create()`).
     ///
@@ -538,6 +568,9 @@ impl<'a, T: FileSystem> Creating<'a, T> {
         // SAFETY: By the type invariants the dentry is negative, as nothing was added to it, and
         // its directory locked; the caller hands the reference to the inode over.
         unsafe { bindings::d_make_persistent(dentry, inode) };
+        if self.is_quiet {
+            return;
+        }
         // SAFETY: By the type invariants the parent is valid.
         let dir = unsafe { bindings::d_inode(self.parent.as_ptr()) };
         // SAFETY: The directory is positive and locked, which makes the name stable.

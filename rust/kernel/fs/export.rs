@@ -13,13 +13,15 @@ use super::{
     Inode,
     KStatFs,
     NewInode,
-    NewSuperBlock, //
+    NewSuperBlock,
+    SuperBlock, //
 };
 use crate::{
     bindings,
     prelude::*,
     uuid::Uuid, //
 };
+use core::marker::PhantomData;
 
 impl<T: FileSystem> Inode<T> {
     /// The generation of the number: `inode->i_generation`.
@@ -55,12 +57,14 @@ impl<T: FileSystem> NewInode<'_, T> {
 }
 
 impl<T: FileSystem> NewSuperBlock<'_, T> {
-    /// Lets its inodes have handles, of number and generation (`simple_export_operations`).
+    /// Lets its inodes have handles, of number and generation, as `simple_export_operations` does.
+    ///
+    /// [`FileSystem::before_fh_to_dentry`] is called before one is looked for.
     pub fn set_simple_export_ops(&self) {
         // SAFETY: Nobody else uses the superblock until it is filled. The table is static; what it
         // wants is that the tree is in the dcache, as that of each `FileSystem` is, and that inodes
         // are hashed by itself alone, as those of `NewInode` are.
-        unsafe { (*self.as_ptr()).s_export_op = &raw const bindings::simple_export_operations };
+        unsafe { (*self.as_ptr()).s_export_op = &ExportOperations::<T>::VTABLE };
     }
 
     /// Sets the UUID, which `FS_IOC_GETFSUUID` tells (`super_set_uuid()`).
@@ -70,6 +74,41 @@ impl<T: FileSystem> NewSuperBlock<'_, T> {
         // SAFETY: Nobody else uses the superblock until it is filled. The bytes are valid for the
         // call, and as many as fit there.
         unsafe { bindings::super_set_uuid(self.as_ptr(), bytes.as_ptr(), bytes.len() as c_uint) };
+    }
+}
+
+/// The `struct export_operations` of the file system `T`.
+struct ExportOperations<T>(PhantomData<T>);
+
+impl<T: FileSystem> ExportOperations<T> {
+    const VTABLE: bindings::export_operations = bindings::export_operations {
+        encode_fh: Some(bindings::simple_encode_fh),
+        fh_to_dentry: if T::HAS_BEFORE_FH_TO_DENTRY {
+            Some(Self::fh_to_dentry)
+        } else {
+            Some(bindings::simple_fh_to_dentry)
+        },
+        get_parent: Some(bindings::simple_get_parent),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// `sb` must be a superblock of this file system, `fid` a handle of `fh_len` words.
+    unsafe extern "C" fn fh_to_dentry(
+        sb: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        fh_len: c_int,
+        fh_type: c_int,
+    ) -> *mut bindings::dentry {
+        // SAFETY: The VFS passes a superblock that is in use.
+        let of = unsafe { SuperBlock::<T>::from_raw(sb) };
+
+        if let Err(e) = T::before_fh_to_dentry(of) {
+            return e.to_ptr();
+        }
+        // SAFETY: The arguments are those of this function, which are what that one wants.
+        unsafe { bindings::simple_fh_to_dentry(sb, fid, fh_len, fh_type) }
     }
 }
 

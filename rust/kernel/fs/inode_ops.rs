@@ -21,8 +21,7 @@ use super::{
     DevT,
     FileSystem,
     Inode,
-    LockedInode,
-    NewInode, //
+    LockedInode, //
 };
 use crate::{
     bindings,
@@ -52,7 +51,10 @@ pub use self::link::{
 };
 
 mod lookup;
-pub use self::lookup::Lookup;
+pub use self::lookup::{
+    Found,
+    Lookup, //
+};
 
 mod names;
 
@@ -94,24 +96,14 @@ pub trait InodeOperations: Sized + 'static {
     /// The file system that the inodes belong to.
     type FileSystem: FileSystem;
 
-    /// Looks up a name that isn't in the dcache, and makes the inode that it is the name of, or
-    /// returns none if there is none. Without this method there is what is in the dcache alone.
-    ///
-    /// What is found is cached as in a file system on a disk: the name may be looked up anew at any
-    /// time, as its dentry and its inode can be reclaimed, and is if the directory makes it stale
-    /// ([`Inode::invalidate_names`]). Or the inode is watched: then it stays, and if it has a
-    /// [handle](NewInode::set_handle), a new one with the same handle is dropped for it.
+    /// Looks up a name that isn't in the dcache, and makes the inode that it is the name of, which
+    /// is cached ([`Lookup::cache`]), or the tree, which stays ([`Lookup::d_splice_alias`]), if
+    /// there is one. Without this method there is what is in the dcache alone.
     ///
     /// Called with the lock of the directory held, if only shared: two names may be looked up at a
-    /// time.
-    ///
-    /// # Errors
-    ///
-    /// `EISDIR` if the inode is a directory, which would be a link of this one, `EXDEV` if it is of
-    /// another superblock, `ENAMETOOLONG` before it is called.
-    fn lookup<'a>(
-        _lookup: Lookup<'a, Self::FileSystem>,
-    ) -> Result<Option<NewInode<'a, Self::FileSystem>>> {
+    /// time, but not one name twice. For names of at most
+    /// [`NAME_MAX`](super::NAME_MAX) bytes: others are `ENAMETOOLONG`.
+    fn lookup<'a>(_lookup: Lookup<'a, Self::FileSystem>) -> Result<Found<'a, Self::FileSystem>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -22,6 +22,7 @@ use crate::{
     bindings,
     prelude::*,
     str::CStrExt as _,
+    sync::LockClassKey,
     task::{
         Kgid,
         Kuid, //
@@ -180,6 +181,16 @@ impl<'a, T: FileSystem> NewInode<'a, T> {
         // target that it returns is there.
         unsafe { (*inode).i_op = inode_ops::symlink::<O>() };
         Ok(())
+    }
+
+    /// Gives its lock a lock class of its own, for a directory whose lock is held while those of
+    /// others are taken that are not beneath it yet, see [`Detached`](super::Detached).
+    pub fn set_lock_class(&mut self, name: &'static CStr, key: Pin<&'static LockClassKey>) {
+        // SAFETY: By the type invariant nobody else uses the inode, so that its lock isn't held.
+        // Name and key are static.
+        unsafe {
+            bindings::inode_set_lock_class(self.0.as_ptr(), name.as_char_ptr(), key.as_ptr())
+        };
     }
 
     /// Sets how many bytes it occupies (`inode_set_bytes()`), which are none else.

@@ -184,6 +184,18 @@ pub trait FileSystem: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Called before the inode of a file handle is looked for, without a lock: whatever has a
+    /// handle is found afterwards, and nothing in a [`Detached`](super::Detached) tree.
+    ///
+    /// For a superblock with [`NewSuperBlock::set_simple_export_ops`].
+    ///
+    /// # Errors
+    ///
+    /// Whatever fits: the handle leads nowhere then.
+    fn before_fh_to_dentry(_sb: &SuperBlock<Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// The extended attributes of an inode, none if it can't have any.
     ///
     /// A file system that implements this has the handlers that tmpfs has: for `user.`, `trusted.`
