@@ -55,7 +55,10 @@ use crate::{
         Tree, //
     },
     identity::Identity,
-    space::Space,
+    space::{
+        Held,
+        Space, //
+    },
     types::KexecFs,
     words::{
         failure::Failure,
@@ -191,16 +194,18 @@ impl Domain {
 
             restorable.try_create_and_insert(name.try_clone()?, entry, GFP_KERNEL_ACCOUNT)?;
         }
-        let waiting = counted(&restorable);
+        let (waiting, options) = (counted(&restorable), incoming.options);
+        let held = incoming.tree.as_ref().map(|tree| tree.held(options.huge));
         let came = Incoming {
             since: Instant::now(),
             waited: incoming.waited,
             bytes: incoming.len,
         };
-        let table = Table::new(incoming.options, restorable, incoming.tree, Some(came));
+        let table = Table::new(options, restorable, incoming.tree, Some(came));
         let domain = Self::with(incoming.name, session, incoming.identity, table)?;
 
         domain.space.charge_bytes_force(waiting);
+        domain.space.set_came(held.unwrap_or_default());
         Ok(domain)
     }
 
@@ -283,7 +288,7 @@ impl Domain {
         let data = self.space.usage().inodes() > 1;
         let table = self.table.lock();
 
-        table.preserved.is_empty() && table.restorable.is_empty() && table.tree.is_none() && !data
+        table.preserved.is_empty() && table.restorable.is_empty() && !data
     }
 
     /// Whether the domain is as a new one.
@@ -347,7 +352,12 @@ impl Domain {
 
     /// Forgets the tree, which is in the superblock now.
     pub(crate) fn forget_tree(&self) {
-        let tree = self.table.lock().tree.take();
+        let tree = {
+            let mut table = self.table.lock();
+
+            self.space.set_came(Held::default());
+            table.tree.take()
+        };
 
         drop(tree);
     }

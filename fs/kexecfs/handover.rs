@@ -15,6 +15,8 @@ mod frame;
 
 mod twins;
 
+mod charges;
+
 mod tree;
 
 mod reader;

@@ -323,7 +323,7 @@ impl Freezer {
 
         for domain in domains.iter().filter(is_left) {
             left += 1;
-            bytes = bytes.saturating_add(domain.space.usage().bytes);
+            bytes = bytes.saturating_add(domain.space.usage().bytes_here());
         }
         // At worst all of it is moved out of the scratch areas, and its arrays come on top.
         if bytes.saturating_add(bytes / 64) > liveupdate::available_memory() {

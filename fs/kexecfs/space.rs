@@ -4,7 +4,14 @@
 
 use crate::words::options::Options;
 use kernel::{
-    fs::{file::Offset, Path},
+    fs::{
+        file::Offset,
+        path::{
+            hpage_pmd_size,
+            Huge, //
+        },
+        Path, //
+    },
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -12,26 +19,67 @@ use kernel::{
 };
 
 /// How much of the inode space an entry of `data/` is charged, as on tmpfs.
-const INODE_SPACE: u64 = 1024;
+pub(crate) const INODE_SPACE: u64 = 1024;
 
 /// Up to which length, the terminating zero included, the target of a symbolic link counts as part
 /// of its entry, as much as on tmpfs (`SHORT_SYMLINK_LEN`).
 const SHORT_SYMLINK_LEN: usize = 128;
 
+/// What `data/` holds.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Held {
+    /// The bytes of files and symbolic links.
+    pub(crate) bytes: u64,
+    /// The entries and their extended attributes and ACLs, in bytes of inode space.
+    pub(crate) ispace: u64,
+}
+
 /// How much there is and may be.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
-    pub(crate) bytes: u64,
+    /// The bytes of files that are preserved, or wait to be restored.
+    fds: u64,
+    /// What the inodes of `data/` are charged.
+    data: Held,
+    /// What they will be charged that came and aren't all there yet: it counts as long as it is
+    /// more, so that what is restored is charged once.
+    came: Held,
     pub(crate) max_bytes: u64,
-    /// The entries of `data/` and their extended attributes, in bytes.
-    ispace: u64,
     pub(crate) max_inodes: u64,
 }
 
 impl Usage {
+    /// How many bytes count.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.fds
+            .saturating_add(self.data.bytes.max(self.came.bytes))
+    }
+
+    /// But for a tree that nobody has looked at, which is handed on as it came.
+    pub(crate) fn bytes_here(&self) -> u64 {
+        self.fds.saturating_add(self.data.bytes)
+    }
+
+    fn ispace(&self) -> u64 {
+        self.data.ispace.max(self.came.ispace)
+    }
+
     /// How many entries there are, including all else that is charged to the inode space.
     pub(crate) fn inodes(&self) -> u64 {
-        self.ispace.div_ceil(INODE_SPACE)
+        self.ispace().div_ceil(INODE_SPACE)
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn left(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.bytes())
+    }
+
+    /// Whether it is within the limits, or no more than `before`.
+    fn fits(&self, before: &Usage) -> bool {
+        let max_ispace = Self::max_ispace(self.max_inodes);
+
+        (self.bytes() <= self.max_bytes || self.bytes() <= before.bytes())
+            && (self.ispace() <= max_ispace || self.ispace() <= before.ispace())
     }
 
     fn max_ispace(max_inodes: u64) -> u64 {
@@ -52,9 +100,10 @@ pub(crate) struct Space {
 impl Space {
     pub(crate) fn new(options: &Options) -> impl PinInit<Self> {
         let usage = Usage {
-            bytes: 0,
+            fds: 0,
+            data: Held::default(),
+            came: Held::default(),
             max_bytes: options.max_bytes(),
-            ispace: 0,
             max_inodes: options.max_inodes(),
         };
 
@@ -67,22 +116,25 @@ impl Space {
         *self.usage.lock()
     }
 
-    /// Sets the limits.
+    /// Sets the limits, and what the tree holds that came and isn't there yet, under these options.
     ///
     /// # Errors
     ///
     /// `EINVAL` if a limit is lowered below the present charge.
-    pub(crate) fn set_limits(&self, options: &Options) -> Result {
+    pub(crate) fn set_limits(&self, options: &Options, came: Option<Held>) -> Result {
         let (max_bytes, max_inodes) = (options.max_bytes(), options.max_inodes());
         let mut usage = self.usage.lock();
+        let mut new = *usage;
 
-        if (max_bytes < usage.max_bytes && max_bytes < usage.bytes)
-            || (max_inodes < usage.max_inodes && Usage::max_ispace(max_inodes) < usage.ispace)
+        new.came = came.unwrap_or_default();
+        if (max_bytes < usage.max_bytes && max_bytes < new.bytes())
+            || (max_inodes < usage.max_inodes && Usage::max_ispace(max_inodes) < new.ispace())
         {
             return Err(EINVAL);
         }
-        usage.max_bytes = max_bytes;
-        usage.max_inodes = max_inodes;
+        new.max_bytes = max_bytes;
+        new.max_inodes = max_inodes;
+        *usage = new;
         Ok(())
     }
 
@@ -94,6 +146,26 @@ impl Space {
         usage.max_inodes = options.max_inodes();
     }
 
+    /// Sets what the tree holds that came and isn't there yet: nothing once it is, or is dropped.
+    pub(crate) fn set_came(&self, came: Held) {
+        self.usage.lock().came = came;
+    }
+
+    /// Changes what is charged, unless that leads beyond a limit.
+    fn try_charge(&self, charge: impl FnOnce(&mut Usage)) -> Result {
+        let mut usage = self.usage.lock();
+        let mut new = *usage;
+
+        charge(&mut new);
+        if !new.fits(&usage) {
+            return Err(ENOSPC);
+        }
+        *usage = new;
+        Ok(())
+    }
+
+    // Files that are preserved, or wait to be restored.
+
     /// Reserves `bytes` for memory that isn't there yet.
     ///
     /// # Errors
@@ -104,18 +176,41 @@ impl Space {
         Ok(Reservation { space: self, bytes })
     }
 
+    /// Charges `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are fewer left.
+    pub(crate) fn charge_bytes(&self, bytes: u64) -> Result {
+        self.try_charge(|usage| usage.fds = usage.fds.saturating_add(bytes))
+    }
+
+    /// Charges `bytes` that are there already, whether or not the limit allows for them.
+    pub(crate) fn charge_bytes_force(&self, bytes: u64) {
+        let mut usage = self.usage.lock();
+
+        usage.fds = usage.fds.saturating_add(bytes);
+    }
+
+    pub(crate) fn uncharge_bytes(&self, bytes: u64) {
+        let mut usage = self.usage.lock();
+
+        usage.fds = usage.fds.saturating_sub(bytes);
+    }
+
+    // Files of `data/`.
+
     /// Charges `bytes` for a file that needs them up to the end of its last page, of `page_size`
     /// bytes. If there are fewer left, as many of its pages as fit. Returns how many bytes.
     pub(crate) fn charge_pages_up_to(&self, bytes: u64, page_size: u64) -> u64 {
         let mut usage = self.usage.lock();
-        let left = usage.max_bytes.saturating_sub(usage.bytes);
         let missing = bytes
-            .saturating_sub(left)
+            .saturating_sub(usage.left())
             .checked_next_multiple_of(page_size)
             .unwrap_or(u64::MAX);
         let taken = bytes.saturating_sub(missing);
 
-        usage.bytes += taken;
+        usage.data.bytes += taken;
         taken
     }
 
@@ -124,27 +219,21 @@ impl Space {
     /// # Errors
     ///
     /// `ENOSPC` if there are fewer left.
-    pub(crate) fn charge_bytes(&self, bytes: u64) -> Result {
-        let mut usage = self.usage.lock();
-
-        if bytes > usage.max_bytes.saturating_sub(usage.bytes) {
-            return Err(ENOSPC);
-        }
-        usage.bytes += bytes;
-        Ok(())
+    pub(crate) fn charge_data(&self, bytes: u64) -> Result {
+        self.try_charge(|usage| usage.data.bytes = usage.data.bytes.saturating_add(bytes))
     }
 
     /// Charges `bytes` that are there already, whether or not the limit allows for them.
-    pub(crate) fn charge_bytes_force(&self, bytes: u64) {
+    pub(crate) fn charge_data_force(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
-        usage.bytes = usage.bytes.saturating_add(bytes);
+        usage.data.bytes = usage.data.bytes.saturating_add(bytes);
     }
 
-    pub(crate) fn uncharge_bytes(&self, bytes: u64) {
+    pub(crate) fn uncharge_data(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
-        usage.bytes = usage.bytes.saturating_sub(bytes);
+        usage.data.bytes = usage.data.bytes.saturating_sub(bytes);
     }
 
     /// Charges for an entry.
@@ -171,25 +260,19 @@ impl Space {
     ///
     /// `ENOSPC` if there are fewer left.
     pub(crate) fn charge_ispace(&self, bytes: u64) -> Result {
-        let mut usage = self.usage.lock();
-
-        if bytes > Usage::max_ispace(usage.max_inodes).saturating_sub(usage.ispace) {
-            return Err(ENOSPC);
-        }
-        usage.ispace = usage.ispace.saturating_add(bytes);
-        Ok(())
+        self.try_charge(|usage| usage.data.ispace = usage.data.ispace.saturating_add(bytes))
     }
 
     pub(crate) fn charge_ispace_force(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
-        usage.ispace = usage.ispace.saturating_add(bytes);
+        usage.data.ispace = usage.data.ispace.saturating_add(bytes);
     }
 
     pub(crate) fn uncharge_ispace(&self, bytes: u64) {
         let mut usage = self.usage.lock();
 
-        usage.ispace = usage.ispace.saturating_sub(bytes);
+        usage.data.ispace = usage.data.ispace.saturating_sub(bytes);
     }
 }
 
@@ -244,6 +327,13 @@ pub(crate) fn bytes_of(size: u64, blocks: u64) -> u64 {
     pages.max(blocks.saturating_mul(512))
 }
 
+/// The size of the pages that a file is charged for which is not just copied.
+pub(crate) fn page_size(huge: Option<Huge>) -> u64 {
+    let size = hpage_pmd_size().filter(|_| huge == Some(Huge::Always));
+
+    size.unwrap_or(PAGE_SIZE) as u64
+}
+
 /// How many bytes a symbolic link to `target` is charged: as on tmpfs, a page unless it is short.
 pub(crate) fn bytes_of_link(target: &[u8]) -> u64 {
     if target.len() < SHORT_SYMLINK_LEN {
@@ -276,8 +366,8 @@ mod tests {
         };
         let space = KBox::pin_init(Space::new(&Options::new()?), GFP_KERNEL)?;
 
-        space.charge_bytes_force(u64::MAX);
-        assert!(space.set_limits(&small).is_err());
+        space.charge_data_force(u64::MAX);
+        assert!(space.set_limits(&small, None).is_err());
         space.reset_limits(&small);
         assert!(space.usage().max_bytes == 1 && space.usage().max_inodes == 1);
         Ok(())
@@ -301,6 +391,44 @@ mod tests {
         assert_eq!(space.charge_pages_up_to(HUGE, HUGE), 0);
         assert_eq!(space.charge_pages_up_to(HUGE, 4096), HUGE - 4096);
         assert_eq!(space.charge_pages_up_to(HUGE, 4096), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn what_came_counts_once() -> Result {
+        const PAGE: u64 = PAGE_SIZE as u64;
+        let options = Options {
+            size: Limit::from_record(4 * PAGE),
+            nr_inodes: Limit::from_record(4),
+            ..Options::new()?
+        };
+        let space = KBox::pin_init(Space::new(&options), GFP_KERNEL)?;
+        let bytes_and_inodes = || (space.usage().bytes(), space.usage().inodes());
+
+        space.set_came(Held {
+            bytes: 3 * PAGE,
+            ispace: 3 * INODE_SPACE,
+        });
+        assert_eq!(bytes_and_inodes(), (3 * PAGE, 3));
+        assert_eq!(space.charge_bytes(2 * PAGE), Err(ENOSPC));
+        space.charge_bytes(PAGE)?;
+        // It is restored, half of it at first, and that fails.
+        space.charge_data_force(2 * PAGE);
+        space.charge_ispace_force(2 * INODE_SPACE);
+        assert_eq!(bytes_and_inodes(), (4 * PAGE, 3));
+        assert_eq!(space.charge_bytes(1), Err(ENOSPC));
+        space.uncharge_data(2 * PAGE);
+        space.uncharge_ispace(2 * INODE_SPACE);
+        assert_eq!(bytes_and_inodes(), (4 * PAGE, 3));
+        // Then all of it.
+        space.charge_data_force(3 * PAGE);
+        space.charge_ispace_force(3 * INODE_SPACE);
+        assert_eq!(bytes_and_inodes(), (4 * PAGE, 3));
+        space.set_came(Held::default());
+        assert_eq!(bytes_and_inodes(), (4 * PAGE, 3));
+        assert_eq!(space.charge_data(1), Err(ENOSPC));
+        space.charge_inode()?;
+        assert_eq!(space.charge_ispace(1), Err(ENOSPC));
         Ok(())
     }
 

@@ -262,9 +262,7 @@ impl FileSystem for KexecFs {
 
         // Without a limit nothing is told of it, as tmpfs does.
         if usage.max_bytes != u64::MAX {
-            let free = usage.max_bytes.saturating_sub(usage.bytes);
-
-            buf.set_blocks(usage.max_bytes / page, free / page);
+            buf.set_blocks(usage.max_bytes / page, usage.left() / page);
         }
         if usage.max_inodes != u64::MAX {
             let free = usage.max_inodes.saturating_sub(usage.inodes());

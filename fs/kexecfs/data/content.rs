@@ -15,16 +15,16 @@ use crate::{
         self,
         Inside, //
     },
-    space::size_of,
+    space::{
+        page_size,
+        size_of, //
+    },
     types::KexecFs,
     words::options::huge_to_record, //
 };
 use kernel::{
     fs::{
-        path::{
-            hpage_pmd_size,
-            Huge, //
-        },
+        path::Huge,
         BackingFile,
         Inode,
         Path, //
@@ -86,13 +86,6 @@ struct ContentState {
     /// The last plan, and which prepare made it.
     packing: Packing,
     prepare: u32,
-}
-
-/// The size of the pages that a file is charged for.
-fn page_size(huge: Option<Huge>) -> u64 {
-    let size = hpage_pmd_size().filter(|_| huge == Some(Huge::Always));
-
-    size.unwrap_or(PAGE_SIZE) as u64
 }
 
 /// A file in the incoming session that nobody opened yet. It is given up when this is dropped.
@@ -234,8 +227,7 @@ impl Content {
     /// The lock of the state is held: no task changes the charge of a file without an inner one.
     fn first_huge(&self, size: u64) -> Option<Huge> {
         let huge = self.domain.options().huge;
-        let (page_size, usage) = (page_size(huge), self.domain.space.usage());
-        let left = usage.max_bytes.saturating_sub(usage.bytes);
+        let (page_size, left) = (page_size(huge), self.domain.space.usage().left());
 
         self.huge.store(huge.map_or(0, huge_to_record), Relaxed);
         if page_size > PAGE_SIZE as u64 && size == 0 && left < page_size

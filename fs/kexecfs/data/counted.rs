@@ -43,13 +43,13 @@ impl Counted {
     ///
     /// `ENOSPC` if there are fewer left.
     pub(crate) fn charge(domain: Arc<Domain>, bytes: u64) -> Result<Self> {
-        domain.space.charge_bytes(bytes)?;
+        domain.space.charge_data(bytes)?;
         Ok(Self::with(domain, bytes))
     }
 
     /// Charges for bytes that are there already, whether or not the limit allows for them.
     pub(crate) fn charge_force(domain: Arc<Domain>, bytes: u64) -> Self {
-        domain.space.charge_bytes_force(bytes);
+        domain.space.charge_data_force(bytes);
         Self::with(domain, bytes)
     }
 
@@ -95,7 +95,7 @@ impl Counted {
         let counted = self.bytes.load(Relaxed);
 
         if bytes > counted {
-            self.domain.space.charge_bytes_force(bytes - counted);
+            self.domain.space.charge_data_force(bytes - counted);
             self.bytes.store(bytes, Relaxed);
         }
     }
@@ -115,7 +115,7 @@ impl Counted {
         let (counted, wanted) = (self.bytes.load(Relaxed), self.pages(size));
 
         if wanted > counted {
-            self.domain.space.charge_bytes(wanted - counted)?;
+            self.domain.space.charge_data(wanted - counted)?;
             self.bytes.store(wanted, Relaxed);
         }
         Ok(())
@@ -141,7 +141,7 @@ impl Counted {
         let end = end.min(counted + taken);
 
         if end <= pos {
-            self.domain.space.uncharge_bytes(taken);
+            self.domain.space.uncharge_data(taken);
             return Err(ENOSPC);
         }
         self.bytes.store(counted + taken, Relaxed);
@@ -182,7 +182,7 @@ impl Counted {
         let needed = self.needed(size).max(bytes_of(0, blocks)).min(counted);
 
         self.bytes.store(needed, Relaxed);
-        self.domain.space.uncharge_bytes(counted - needed);
+        self.domain.space.uncharge_data(counted - needed);
     }
 
     /// Uncharges what a file of `size` bytes that has no blocks needs for huge pages.
@@ -204,6 +204,6 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.domain.space.uncharge_bytes(self.bytes.load(Relaxed));
+        self.domain.space.uncharge_data(self.bytes.load(Relaxed));
     }
 }

@@ -65,12 +65,8 @@ impl Domain {
         let mounted = mounted && !self.is_only_kept();
         let table = self.table.lock();
         let files = u64::from(table.slots) + table.restorable.values().count() as u64;
-        let (mut inodes, mut bytes) = (usage.inodes(), usage.bytes);
+        let mut bytes = usage.bytes();
 
-        if let Some(tree) = &table.tree {
-            inodes = tree.inodes() as u64;
-            bytes = bytes.saturating_add(tree.bytes());
-        }
         // Once it is prepared that counts for the limit.
         if table.serialized.is_none() {
             bytes = table
@@ -82,7 +78,7 @@ impl Domain {
             state: table.state(),
             mounted,
             files,
-            inodes,
+            inodes: usage.inodes(),
             bytes,
             handed_over: table
                 .serialized

@@ -116,7 +116,9 @@ impl Domain {
         if options.max_fds < table.options.max_fds && options.max_fds < table.slots {
             return Err(EINVAL);
         }
-        self.space.set_limits(&options)?;
+        let came = table.tree.as_ref().map(|tree| tree.held(options.huge));
+
+        self.space.set_limits(&options, came)?;
         table.options = options;
         Ok(())
     }

@@ -7,6 +7,7 @@
 //! or an extended attribute. All else stays where it came.
 
 use super::{
+    charges::Charges,
     frame::{
         no_memory,
         Checked,
@@ -21,16 +22,14 @@ use super::{
     }, //
 };
 use crate::{
-    space::{
-        bytes_of,
-        bytes_of_link, //
-    },
+    space::Held,
     words::name::Name, //
 };
 use kernel::{
     fs::{
         acl::{Acl, AclType},
         fileattr::fl,
+        path::Huge,
         DevT,
         FileType,
         Mode,
@@ -283,8 +282,8 @@ pub(crate) struct Index {
     inodes: KVVec<InodeEntry>,
     names: KVVec<NameEntry>,
     xattrs: KVVec<XattrEntry>,
-    /// How many bytes the files count.
-    bytes: u64,
+    /// What the inodes will be charged.
+    charges: Charges,
     /// How many bytes the records take.
     records_len: usize,
 }
@@ -320,22 +319,21 @@ impl Index {
         next_ino: u64,
     ) -> Checked<Option<u64>> {
         let inode = InodeEntry::read(payload, at, next_ino)?;
-        let (mut bytes, mut token) = (bytes_of(inode.size, 0), None);
+        let mut token = None;
 
         match inode.kind {
-            IncomingKind::Link(_) => {
-                let target = payload.get(size_of::<abi::InodeRecord>()..);
-
-                bytes = bytes_of_link(target.unwrap_or_default());
+            IncomingKind::Link(_) => self.charges.add_link(payload),
+            IncomingKind::Token(of_file) => {
+                token = Some(of_file);
+                self.charges.add_luo_file(inode.size);
             }
-            IncomingKind::Token(of_file) => token = Some(of_file),
-            _ => {}
+            _ => self.charges.add_packed(inode.size),
         }
         if self.is_empty() && !inode.mode.is_dir() {
             return Err(("data/ is no directory", EIO));
         }
         u32::try_from(self.inodes.len()).map_err(|_| ("there are too many inodes", EIO))?;
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.charges.add_name();
         self.inodes.push(inode, GFP_KERNEL).map_err(no_memory)?;
         self.count(payload)?;
         Ok(token)
@@ -365,6 +363,7 @@ impl Index {
             .links
             .checked_add(1)
             .ok_or(("an inode has too many names", EIO))?;
+        let is_link = inode.links > 1;
         let entry = NameEntry {
             at: at + size_of_val(record),
             parent: record.parent,
@@ -374,6 +373,9 @@ impl Index {
         };
 
         self.names.push(entry, GFP_KERNEL).map_err(no_memory)?;
+        if is_link {
+            self.charges.add_name();
+        }
         self.count(payload)
     }
 
@@ -406,8 +408,9 @@ impl Index {
 
         inode.has_xattrs = true;
 
-        if let Some(which) = acl {
-            check_acl(inode.mode, which, value)?;
+        match acl {
+            Some(which) => self.charges.add_space(check_acl(inode.mode, which, value)?),
+            None => self.charges.add_xattr(name, value)?,
         }
         let entry = XattrEntry {
             at: at + size_of_val(record),
@@ -452,8 +455,9 @@ impl Index {
     }
 }
 
-/// Checks an ACL that the previous kernel handed over for an inode of this mode.
-fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<()> {
+/// Checks an ACL that the previous kernel handed over for an inode of this mode, and returns how
+/// much inode space it takes.
+fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<u64> {
     if mode.is_lnk() || which == AclType::Default && !mode.is_dir() {
         return Err(("an inode has an ACL that its type hasn't", EIO));
     }
@@ -466,7 +470,7 @@ fn check_acl(mode: Mode, which: AclType, value: &[u8]) -> Checked<()> {
     if which == AclType::Access && !acl.extends(mode) {
         return Err(("an inode has another mode than its ACL", EIO));
     }
-    Ok(())
+    Ok(acl.size() as u64)
 }
 
 /// A name of an inode.
@@ -500,9 +504,9 @@ impl Tree {
         self.area.get(..self.len).unwrap_or_default()
     }
 
-    /// How many bytes its files count.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.index.bytes
+    /// What its inodes will be charged if huge pages are given out by `huge`.
+    pub(crate) fn held(&self, huge: Option<Huge>) -> Held {
+        self.index.charges.held(huge)
     }
 
     /// Writes the tree as it came, for the next kernel.
