@@ -197,6 +197,7 @@ END {
 	files("reboot to init", "tree", "init", "", 1.1)
 	files("read the records at boot", "tree", "read", "", 1.1)
 	files("mount", "tree", "mount", 750, 1.1)
+	files("first look-up of data/", "tree", "look", "", 1.1)
 	files("list", "tree", "list", "", 1.1)
 
 	head("memory, instructions for each MiB")
