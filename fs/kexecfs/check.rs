@@ -14,10 +14,7 @@ use crate::{
     },
     files::text::append,
     gate,
-    prepare::{
-        Data,
-        Rehearsed, //
-    },
+    prepare::Rehearsed,
     reboot::{
         active_super,
         loss,
@@ -166,22 +163,17 @@ impl Part<'_> {
 
         self.result = access.claim(domain).and_then(|sb| match sb {
             Some(sb) => domain
-                .rehearse(Data::Super(sb), Timeout::rehearsal(limit))
+                .rehearse(Some(sb), Timeout::rehearsal(limit))
                 .map(Some),
             // It is just being mounted or dropped.
             None if !domain.is_kept() => Ok(None),
             None => {
-                // In this order: a mount makes the superblock first, and takes the tree then.
-                let tree = domain.tree();
-                let sb = match tree {
-                    Some(_) => None,
-                    None => active_super(domain),
-                };
-                let data = sb
-                    .as_deref()
-                    .map_or_else(|| Data::Incoming(tree), Data::Super);
+                // It may have been mounted meanwhile.
+                let sb = active_super(domain);
 
-                domain.rehearse(data, Timeout::rehearsal(limit)).map(Some)
+                domain
+                    .rehearse(sb.as_deref(), Timeout::rehearsal(limit))
+                    .map(Some)
             }
         });
         gate::check_open()?;

@@ -139,6 +139,10 @@ pub(crate) struct Domain {
     names_changed: Atomic<i64>,
     /// How many inodes of `data/` there are, with and without a name.
     pub(crate) inodes: Atomic<i32>,
+    /// The number of that of `data/` itself, once there is one.
+    data_ino: Atomic<u64>,
+    /// Whether inodes that go are those of an attempt to restore the tree.
+    restoring: Atomic<bool>,
     /// Keeps the superblock while the domain has to live on without a mount.
     #[pin]
     kept: Mutex<Option<ActiveSuper<KexecFs>>>,
@@ -213,6 +217,8 @@ impl Domain {
         let space = table.options;
         // That of a new domain is made by it.
         let claimed = table.incoming.is_none();
+        let data = table.tree.as_ref().and_then(|tree| tree.inode(0));
+        let data_ino = data.map_or(0, |data| data.handle().0);
         let changed = PollCondVarBox::new(c"Domain::changed", kernel::static_lock_class!())?;
 
         Arc::pin_init(
@@ -234,6 +240,8 @@ impl Domain {
                 releasing: Atomic::new(0),
                 names_changed: Atomic::new(names::NEVER),
                 inodes: Atomic::new(0),
+                data_ino: Atomic::new(data_ino),
+                restoring: Atomic::new(false),
                 kept <- new_mutex!(None, "Domain::kept"),
                 until_used: Atomic::new(false),
                 settled <- new_condvar!("Domain::settled"),
@@ -345,12 +353,12 @@ impl Domain {
 
     // What came in.
 
-    /// `data/` as it came in, if the domain has not been mounted since.
+    /// `data/` as it came in, if nobody has looked for it since.
     pub(crate) fn tree(&self) -> Option<Arc<Tree>> {
         self.table.lock().tree.clone()
     }
 
-    /// Forgets the tree, which is in the superblock now.
+    /// Forgets the tree, which is in the superblock now, or is dropped.
     pub(crate) fn forget_tree(&self) {
         let tree = {
             let mut table = self.table.lock();
@@ -360,6 +368,37 @@ impl Domain {
         };
 
         drop(tree);
+    }
+
+    /// Says whether inodes of the tree that go are those of an attempt to restore it.
+    pub(crate) fn set_restoring(&self, restoring: bool) {
+        self.restoring.store(restoring, Relaxed);
+    }
+
+    /// Publishes what has been restored of the tree, by `publish`, and forgets it.
+    ///
+    /// That is inside the gate for changes, also if that is shut: a prepare that has shut it finds
+    /// the tree in the superblock, with all that was changed, or the records, and then nothing has
+    /// been changed. After an error, which no tree of the superblock has, the domain still has
+    /// them.
+    pub(crate) fn publish_tree<T>(&self, publish: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _inside = self.changes.enter_anyway();
+
+        self.set_restoring(false);
+        let published = publish().inspect_err(|_| self.set_restoring(true))?;
+
+        self.forget_tree();
+        Ok(published)
+    }
+
+    /// The number of the inode of `data/`.
+    pub(crate) fn data_ino(&self) -> u64 {
+        self.data_ino.load(Relaxed)
+    }
+
+    /// Notes it.
+    pub(crate) fn set_data_ino(&self, ino: u64) {
+        self.data_ino.store(ino, Relaxed);
     }
 
     // What preparing does, see `prepare.rs`.

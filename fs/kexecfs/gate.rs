@@ -109,15 +109,21 @@ impl Gate {
     ///
     /// `EBUSY` if it is shut.
     pub(crate) fn enter(&self) -> Result<Inside<'_>> {
-        let section = self.inside.read_lock();
+        let inside = self.enter_anyway();
 
         if self.is_shut() {
             return Err(EBUSY);
         }
-        Ok(Inside {
-            _section: section,
+        Ok(inside)
+    }
+
+    /// Enters the gate also if it is shut, when the task that has shut it doesn't wait any more.
+    /// The caller says why nothing that it does concerns that task.
+    pub(crate) fn enter_anyway(&self) -> Inside<'_> {
+        Inside {
+            _section: self.inside.read_lock(),
             _nowait: NoWait::new(),
-        })
+        }
     }
 
     /// Whether it is shut. If not, the caller sees all that was done before it was opened.

@@ -18,6 +18,7 @@ use crate::{
             Plan, //
         },
         item::content,
+        restore::restore,
         walk::{
             Snapshot,
             Visit, //
@@ -72,14 +73,6 @@ use kernel::{
         Monotonic, //
     },
 };
-
-/// Where the names and inodes of `data/` are.
-pub(crate) enum Data<'a> {
-    /// In the superblock.
-    Super(&'a SuperBlock<KexecFs>),
-    /// In the records of the previous kernel, if there are any: nobody has mounted the domain.
-    Incoming(Option<Arc<Tree>>),
-}
 
 /// The files of `data/`, by what has to be done with them.
 #[derive(Default)]
@@ -219,11 +212,17 @@ impl Timeout<'_> {
     }
 }
 
+/// Has `data/` in the superblock, for a task that is outside of all gates.
+fn restore_data(sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+    restore(sb).map_err(|e| Failure::new(e, "data/ could not be restored").or_no_memory())
+}
+
 impl Domain {
     // Events.
 
     /// The event `prepare`.
     pub(crate) fn prepare(&self, sb: &SuperBlock<KexecFs>) -> Result<(), Failure> {
+        restore_data(sb)?;
         inside(|| self.begin_preparing())?;
         self.prepare_within(sb, Timeout::event())
     }
@@ -239,6 +238,7 @@ impl Domain {
             if self.is_discarded() || self.state() != State::Normal {
                 return Ok(false);
             }
+            restore_data(sb)?;
             match inside(|| self.try_begin_preparing())? {
                 Ok(()) => {
                     self.prepare_within(sb, Timeout::event_for_all(cancelled))?;
@@ -265,7 +265,7 @@ impl Domain {
 
         // Outside the gate: its files' writers may take as long as they like. A reboot waits a
         // while for it, and then doesn't take place.
-        let result = self.prepare_with(Data::Super(sb), &mut timeout);
+        let result = self.prepare_with(Some(sb), &mut timeout);
 
         self.end_preparing(result.is_ok());
         drop(preparing);
@@ -308,10 +308,8 @@ impl Domain {
             self.write_times(&timeout)
                 .map_err(|failure| timeout.failure(self, failure))?;
         } else {
-            // No mount comes behind the shut gate.
-            let data = sb.map_or_else(|| Data::Incoming(self.tree()), Data::Super);
-
-            self.prepare_with(data, &mut timeout)?;
+            // No mount comes behind the shut gate, nor a look-up of what came in.
+            self.prepare_with(sb, &mut timeout)?;
         }
         self.set_frozen()
     }
@@ -333,11 +331,16 @@ impl Domain {
 
     // How it is done.
 
-    /// Fixes `data/`, preserves the files and serializes the domain. After an error all is as
-    /// before, unless a reboot goes on without the domain: then [`Domain::include`] has to undo it.
+    /// Fixes `data/`, preserves the files and serializes the domain. Without a superblock, or if
+    /// `data/` has not been restored there, that is what came in. After an error all is as before,
+    /// unless a reboot goes on without the domain: then [`Domain::include`] has to undo it.
     ///
     /// The caller has taken care that nobody else does the same.
-    fn prepare_with(&self, data: Data<'_>, timeout: &mut Timeout<'_>) -> Result<(), Failure> {
+    fn prepare_with(
+        &self,
+        sb: Option<&SuperBlock<KexecFs>>,
+        timeout: &mut Timeout<'_>,
+    ) -> Result<(), Failure> {
         let mut files = Files::default();
 
         self.changes.shut();
@@ -349,7 +352,7 @@ impl Domain {
                 return Err(e.into());
             }
         }
-        let result = self.prepare_fixed(data, timeout, &mut files);
+        let result = self.prepare_fixed(sb, timeout, &mut files);
         let Err(failure) = result else {
             return Ok(());
         };
@@ -372,15 +375,16 @@ impl Domain {
     #[inline(never)]
     fn prepare_fixed<'a>(
         &'a self,
-        data: Data<'a>,
+        sb: Option<&'a SuperBlock<KexecFs>>,
         timeout: &mut Timeout<'_>,
         files: &mut Files<'a>,
     ) -> Result<(), Failure> {
         let start = Instant::<Monotonic>::now();
 
-        match data {
-            Data::Super(sb) => files.plan(sb, self, timeout)?,
-            Data::Incoming(tree) => files.tree = tree,
+        // Behind the shut gate: what is restored meanwhile stays as it came, see `publish_tree()`.
+        files.tree = self.tree();
+        if let (None, Some(sb)) = (&files.tree, sb) {
+            files.plan(sb, self, timeout)?;
         }
         files.restored = self.detach_restored()?;
         files.hold(self, timeout)?;

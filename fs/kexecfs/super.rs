@@ -9,7 +9,8 @@ use crate::{
             item,
             DataInode,
             Node, //
-        }, //
+        },
+        restore::restore, //
     },
     domain::Domain,
     files::tree::{
@@ -193,7 +194,6 @@ impl FileSystem for KexecFs {
         make_tree(sb, sb.make_root(new_root(sb, &options)?)?, &options)?;
         // Last: a mount that fails changes nothing.
         set_options(fc, &domain, || domain.set_options(options))?;
-        domain.forget_tree();
         drop(inside);
         Ok(())
     }
@@ -271,6 +271,11 @@ impl FileSystem for KexecFs {
         }
         buf.set_fsid(domain.identity.uuid());
         Ok(())
+    }
+
+    /// The tree that came in has handles of the previous kernel.
+    fn before_fh_to_dentry(sb: &SuperBlock<Self>) -> Result {
+        restore(sb)
     }
 
     fn kill_sb(sb: KillSuper<'_, Self>) {

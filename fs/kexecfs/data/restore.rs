@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! `data/` in a new superblock: empty, or as the previous kernel handed it over.
+//! `data/` in a superblock: empty from the beginning, or as the previous kernel handed it over,
+//! once a task looks for it.
+//!
+//! That tree is built out of sight and appears whole, or not at all: so a mount takes no time for
+//! it. Until then the domain keeps the records, which a reboot hands on as they came.
 
 use crate::{
     data::{
@@ -21,6 +25,7 @@ use crate::{
             set_symlink, //
         }, //
     },
+    gate,
     handover::{
         IncomingInode,
         IncomingKind,
@@ -38,7 +43,10 @@ use kernel::{
         acl::AclType,
         Dentry,
         DentryRef,
+        Detached,
+        Found,
         Inode,
+        Lookup,
         Mode,
         NewInode,
         SuperBlock,
@@ -48,49 +56,94 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Makes `data/` in a new superblock, with the incoming tree if there is one.
-pub(crate) fn make_data(
+/// Makes an empty `data/` in a new superblock.
+pub(crate) fn make_empty(
     sb: &SuperBlock<KexecFs>,
     root: &Dentry<KexecFs>,
     options: &Options,
-    tree: Option<&Arc<Tree>>,
 ) -> Result {
-    match tree {
-        Some(tree) => restore_tree(sb, root, tree),
-        None => make_empty(sb, root, options),
-    }
-}
-
-fn make_empty(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, options: &Options) -> Result {
-    let data = DataInode::node(sb.info(), DataKind::directory()?)?;
+    let domain = sb.info();
+    let data = DataInode::node(domain, DataKind::directory()?)?;
     let mut inode = NewInode::new(sb, Mode::dir(options.mode), data)?;
 
     attr::init(&mut inode, None)?;
     inode.set_owner(options.uid, options.gid);
     set_directory(&mut inode)?;
-    root.start_creating(DATA)?.make_persistent(inode)?;
-    Ok(())
+    domain.set_data_ino(inode.ino());
+    root.start_creating(DATA)?.instantiate(inode)
 }
 
-fn restore_tree(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, tree: &Arc<Tree>) -> Result {
+/// Looks `data` up, so that the tree that came in is restored if nobody has looked for it yet.
+///
+/// Waits for the lock of the root: not behind a gate.
+///
+/// # Errors
+///
+/// Those of [`look_up`].
+pub(crate) fn restore(sb: &SuperBlock<KexecFs>) -> Result {
+    if sb.info().tree().is_none() {
+        return Ok(());
+    }
+    sb.root()
+        .ok_or(EIO)?
+        .lookup_noperm_positive_unlocked(DATA)
+        .map(drop)
+}
+
+/// The first look-up of `data`: restores the tree that came in.
+///
+/// # Errors
+///
+/// `ENOMEM`, `EBUSY` in a reboot, `ESTALE` if the domain was discarded, `EIO`. Everything is as
+/// before then.
+pub(crate) fn look_up<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Found<'a, KexecFs>> {
+    let sb = lookup.dir().sb();
+    let domain = sb.info();
+
+    domain.check_alive()?;
+    if domain.tree().is_none() {
+        return Ok(lookup.nothing());
+    }
+    let _inside = gate::enter()?;
+    // A discard is inside, too, and may be over by now.
+    let tree = domain.tree().ok_or(ESTALE)?;
+
+    domain.set_restoring(true);
+    let data = restore_tree(sb, &tree)?;
+
+    domain.publish_tree(|| lookup.d_splice_alias(data))
+}
+
+fn restore_tree<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    tree: &Arc<Tree>,
+) -> Result<Detached<'a, KexecFs>> {
     let top = tree.inode(0).ok_or(EIO)?;
-    let data = root
-        .start_creating(DATA)?
-        .make_persistent(restore_inode(sb, tree, top)?)?;
+    let data = Detached::new(restore_inode(sb, tree, top)?)?;
     let mut dentries = Dentries::with_capacity(tree.inodes())?;
 
     dentries.set(0, sb.dget(&data)?)?;
+    restore_names(sb, &mut dentries, tree)?;
+    restore_xattrs(&dentries, tree)?;
+    restore_times(&dentries, tree)?;
+    Ok(data)
+}
+
+fn restore_names<'a>(
+    sb: &'a SuperBlock<KexecFs>,
+    dentries: &mut Dentries<'a>,
+    tree: &Arc<Tree>,
+) -> Result {
     let mut buf = [0; NAME_MAX + 1];
 
     for name in tree.names() {
+        // A reboot waits, and hands the tree on as it came.
+        gate::check_open()?;
         let dentry = {
             let parent = dentries.get(name.parent).ok_or(EIO)?;
             let entry = to_c_str(name.name, &mut buf)?;
-            let creating = parent.start_creating(entry).inspect_err(|&e| {
-                if e == EEXIST {
-                    pr_err!("{}: data/: two are named {entry}\n", sb.info().name);
-                }
-            })?;
+            // Nothing is new to those that watch the superblock.
+            let creating = parent.start_creating(entry)?.quietly();
 
             if let Some(first) = dentries.get(name.inode) {
                 creating.link(first)?;
@@ -111,8 +164,7 @@ fn restore_tree(sb: &SuperBlock<KexecFs>, root: &Dentry<KexecFs>, tree: &Arc<Tre
 
         dentries.set(name.inode, dentry)?;
     }
-    restore_xattrs(&dentries, tree)?;
-    restore_times(&dentries, tree)
+    Ok(())
 }
 
 fn restore_xattrs(dentries: &Dentries<'_>, tree: &Tree) -> Result {

@@ -60,7 +60,8 @@ impl<'a> Snapshot<'a> {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`, `EOVERFLOW` if there are too many inodes, and those of `check`.
+    /// `ENOMEM`, `EOVERFLOW` if there are too many inodes, `ESTALE` if the domain was discarded
+    /// before `data/` has been restored, and those of `check`.
     pub(crate) fn take(
         sb: &'a SuperBlock<KexecFs>,
         walk: u32,
@@ -71,10 +72,12 @@ impl<'a> Snapshot<'a> {
             names: KVVec::new(),
             bytes: KVVec::new(),
         };
+        // A reader of the root keeps its lock as long as it likes.
         let data = sb
             .root()
             .ok_or(EIO)?
-            .lookup_noperm_positive_unlocked(DATA)?;
+            .try_lookup_noperm(DATA)?
+            .ok_or(ESTALE)?;
 
         all.add(data, 0, &[], walk)?;
         // Each directory adds its children. No recursion: users nest as deep as they like.

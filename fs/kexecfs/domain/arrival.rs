@@ -226,11 +226,11 @@ impl Domain {
 
     /// Gives up a file of `data/` that was never opened, and can't be any more.
     ///
-    /// A superblock that could not be filled gives nothing up: the next one gets it. Does not wait
+    /// A tree that could not be restored gives nothing up: the next attempt gets it. Does not wait
     /// for a task that is retrieving another one: a worker comes back to it. LUO releases no file
     /// that is carried, as in a reboot: see [`Domain::retry_given_up`].
     pub(crate) fn give_up(self: &Arc<Self>, token: u64) {
-        let goes_on = self.tree().is_some();
+        let goes_on = self.restoring.load(Relaxed);
 
         if !self.given_up.lock().add(token, goes_on) {
             return;

@@ -49,7 +49,6 @@ impl Domain {
             self.unpreserve_all(&mut op)
         };
 
-        self.forget_tree();
         let cleared = self.clear();
 
         if let Err(e) = &cleared {
@@ -69,6 +68,7 @@ impl Domain {
 
     /// Drops all that a domain holds which is not kept, so that it is as new.
     pub(crate) fn clear(&self) -> Result {
+        self.forget_tree();
         let options = Options::new()?;
         let mut op = self.op.lock();
         let mut table = self.table.lock();

@@ -14,8 +14,8 @@ pub(super) struct GivenUp {
 }
 
 impl GivenUp {
-    /// Adds a file, unless only a superblock ends that could not be filled (`goes_on`): the next
-    /// one gets the file then. Returns whether it was added.
+    /// Adds a file, unless only an attempt to restore the tree ends (`goes_on`): the next one gets
+    /// the file then. Returns whether it was added.
     pub(super) fn add(&mut self, token: u64, goes_on: bool) -> bool {
         self.expect_fewer();
         !goes_on && self.tokens.push_within_capacity(token).is_ok()

@@ -48,7 +48,7 @@ pub(super) struct Table {
     pub(super) dir_owner: Owner,
     /// When all names in `fd_restore` got their owner.
     pub(super) owned: Timespec,
-    /// `data/` as it came in, until the domain is mounted.
+    /// `data/` as it came in, until somebody looks for it.
     pub(super) tree: Option<Arc<Tree>>,
     pub(super) failure: Option<Failure>,
     /// Until the domain is finished, if the previous kernel handed it over.

@@ -71,7 +71,7 @@ pub(super) const FD_RESTORE: &CStr = c"fd_restore";
 const BATCH: usize = 16;
 
 /// The position of the first entry. Those of `.` and `..` are 0 and 1.
-const FIRST: Offset = 2;
+pub(super) const FIRST: Offset = 2;
 
 /// The directory `fd_restore`, once the domain is mounted.
 pub(super) fn fd_restore(sb: &SuperBlock<KexecFs>) -> Result<DentryRef<'_, KexecFs>> {

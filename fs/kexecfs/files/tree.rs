@@ -4,8 +4,14 @@
 
 use crate::{
     data::{
-        item::Node,
-        restore::make_data, //
+        item::{
+            Node,
+            DATA, //
+        },
+        restore::{
+            look_up,
+            make_empty, //
+        }, //
     },
     domain::Domain,
     files::{
@@ -20,7 +26,8 @@ use crate::{
             self,
             fd_restore,
             RestoreDir,
-            FD_RESTORE, //
+            FD_RESTORE,
+            FIRST, //
         },
         state::{
             ErrorFile,
@@ -39,16 +46,27 @@ use crate::{
 };
 use kernel::{
     fs::{
+        file::LocalFile,
         Dentry,
+        DirContext,
+        FileOperations,
         FileOps,
+        Found,
+        Inode,
         InodeOperations,
         InodeOps,
+        Lookup,
         Mode,
         NewInode,
         SetAttr,
         SuperBlock, //
     },
     prelude::*,
+    static_lock_class,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
 };
 
 /// Builds the tree below `root`.
@@ -96,7 +114,11 @@ pub(crate) fn make_tree(
     inode.set_file_ops(FileOps::new::<RestoreDir>())?;
     domain.init_owner((options.uid, options.gid), inode.times().ctime);
     root.start_creating(FD_RESTORE)?.instantiate(inode)?;
-    make_data(sb, root, options, domain.tree().as_ref())
+    // One that came in is restored when somebody looks for it.
+    match domain.tree() {
+        Some(_) => Ok(()),
+        None => make_empty(sb, root, options),
+    }
 }
 
 /// Makes the root directory.
@@ -112,7 +134,9 @@ pub(crate) fn new_root<'a>(
     // Its name, its "." and the ".." of fd_restore and data.
     root.set_nlink(4);
     root.set_inode_ops(InodeOps::dir::<RootDir>())?;
-    root.set_file_ops(FileOps::simple_dir())?;
+    root.set_file_ops(FileOps::new::<RootDir>())?;
+    // It is held while `data` is looked up, and locks the inodes that this makes.
+    root.set_lock_class(c"kexecfs root", static_lock_class!());
     Ok(root)
 }
 
@@ -159,6 +183,14 @@ struct RootDir;
 impl InodeOperations for RootDir {
     type FileSystem = KexecFs;
 
+    fn lookup<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Found<'a, KexecFs>> {
+        if lookup.name() == DATA.to_bytes() {
+            look_up(lookup)
+        } else {
+            Ok(lookup.nothing())
+        }
+    }
+
     fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
         let inside = gate::enter()?;
         let attr = attr.prepare()?.ready()?;
@@ -171,6 +203,40 @@ impl InodeOperations for RootDir {
         })?;
         drop(inside);
         notify_control();
+        Ok(())
+    }
+}
+
+#[vtable]
+impl FileOperations for RootDir {
+    type FileSystem = KexecFs;
+    type Data = Arc<Domain>;
+
+    fn open(inode: &Inode<KexecFs>, _file: &LocalFile) -> Result<Arc<Domain>> {
+        Ok(inode.sb().info().into())
+    }
+
+    /// There are the same names always. To list them is not to look for `data`.
+    fn iterate_shared(domain: ArcBorrow<'_, Domain>, ctx: &mut DirContext<'_>) -> Result {
+        if !ctx.emit_dots() {
+            return Ok(());
+        }
+        let (file, dir) = (Mode::reg(0), Mode::dir(0));
+        let entries = [
+            (STATE, ino::STATE, file),
+            (ERROR, ino::ERROR, file),
+            (FD_PRESERVE, ino::FD_PRESERVE, file),
+            (FD_UNPRESERVE, ino::FD_UNPRESERVE, file),
+            (FD_RESTORE, ino::FD_RESTORE, dir),
+            (DATA, domain.data_ino(), dir),
+        ];
+        let listed = usize::try_from(ctx.pos() - FIRST)?;
+
+        for (name, ino, mode) in entries.into_iter().skip(listed) {
+            if !ctx.emit(name.to_bytes(), ino, mode) {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -5,19 +5,22 @@
 //! What others see of it is what they see of a prepare that is under way: `state` does not change,
 //! and what a prepare forbids is `EBUSY`.
 
-use super::Data;
 use crate::{
     domain::{
         Domain,
         Timeout, //
     },
     gate::inside,
+    types::KexecFs,
     words::{
         failure::Failure,
         state::State, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    fs::SuperBlock,
+    prelude::*, //
+};
 
 /// A domain that is prepared for a rehearsal, or had been prepared before. What the rehearsal has
 /// done is undone when this is dropped.
@@ -35,7 +38,7 @@ impl Domain {
     /// that wait for the end of a prepare.
     pub(crate) fn rehearse(
         &self,
-        data: Data<'_>,
+        sb: Option<&SuperBlock<KexecFs>>,
         mut timeout: Timeout<'_>,
     ) -> Result<Rehearsed<'_>, Failure> {
         if self.begin_rehearsal(&mut timeout)? == State::Prepared {
@@ -44,7 +47,7 @@ impl Domain {
                 undo: false,
             });
         }
-        match self.prepare_with(data, &mut timeout) {
+        match self.prepare_with(sb, &mut timeout) {
             Ok(()) => Ok(Rehearsed {
                 domain: self,
                 undo: true,
