@@ -154,8 +154,9 @@ impl<'a, T: FileSystem> Unlink<'a, T> {
             // SAFETY: By the type invariants the directory has the entry, and both inodes are
             // locked.
             to_result(unsafe { bindings::simple_unlink(dir, dentry) })?;
-        } else {
-            // One that was looked up has no reference that would be put.
+        } else if self.dentry.inode().is_some_and(|inode| inode.nlink() != 0) {
+            // One that was looked up has no reference that would be put. Its inode may have lost
+            // its link already, if it has several names by its handle.
             // SAFETY: By the type invariants the dentry is positive, and both inodes are locked.
             unsafe { bindings::__simple_unlink(dir, dentry) };
         }

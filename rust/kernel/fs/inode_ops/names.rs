@@ -13,7 +13,6 @@ use crate::{
     fs::{
         FileSystem,
         Inode,
-        Mode,
         NewInode,
         SuperBlock, //
     },
@@ -41,8 +40,9 @@ unsafe fn generation<'a>(dir: *mut bindings::inode) -> &'a Atomic<i64> {
     // SAFETY: The caller guarantees that the memory is that of an inode.
     let counter = unsafe { &raw mut (*dir).i_version.counter };
 
-    // SAFETY: The field is valid for `'a`. No type of file system in Rust has `SB_I_VERSION`: so
-    // that nothing but this module changes it.
+    // SAFETY: The field is valid for `'a`. What else changes it, as inode_inc_iversion() in a
+    // rename, does so atomically, too. No file system in Rust has `SB_I_VERSION`, which others
+    // would ask for before they use it.
     unsafe { Atomic::from_ptr(counter) }
 }
 
@@ -136,35 +136,43 @@ unsafe fn is_watched(inode: *mut bindings::inode) -> bool {
 }
 
 /// Finds an inode by its [handle](NewInode::set_handle), with a reference to it that is the
-/// caller's, if it is watched and no directory.
+/// caller's, if it is watched, has a name, and is no directory. Waits for one that is being evicted.
 fn find_watched<T: FileSystem>(
     sb: &SuperBlock<T>,
     handle: (u64, u32),
 ) -> Option<NonNull<bindings::inode>> {
     /// # Safety
     ///
-    /// `inode` must be an inode that isn't freed for the call, `handle` be from below.
-    unsafe extern "C" fn agrees(inode: *mut bindings::inode, handle: *mut c_void) -> c_int {
+    /// `inode` must be an inode of `T` that isn't freed for the call, `handle` be from below.
+    unsafe extern "C" fn agrees<T: FileSystem>(
+        inode: *mut bindings::inode,
+        handle: *mut c_void,
+    ) -> c_int {
         // SAFETY: The caller passes the reference from below.
         let (ino, generation) = unsafe { *handle.cast::<(u64, u32)>() };
-        // SAFETY: The inode isn't freed. Those that are hashed change neither field.
-        let same = unsafe { (*inode).i_ino == ino && (*inode).i_generation == generation };
-        // SAFETY: The inode isn't freed. Its type never changes.
-        let mode = Mode::from_raw(unsafe { (*inode).i_mode });
 
+        // First of all: one that is still being made, whose fields change, isn't watched.
         // SAFETY: The inode isn't freed.
-        c_int::from(same && !mode.is_dir() && unsafe { is_watched(inode) })
+        if !unsafe { is_watched(inode) } {
+            return 0;
+        }
+        // SAFETY: The inode isn't freed. Once it has been published, neither field changes.
+        let same = unsafe { (*inode).i_ino == ino && (*inode).i_generation == generation };
+        // SAFETY: The inode isn't freed, and being watched it is one of a `FileSystem`.
+        let inode = unsafe { Inode::<T>::from_raw(inode) };
+
+        c_int::from(same && !inode.mode().is_dir() && inode.nlink() != 0)
     }
     let (ino, generation) = handle;
     let mut handle = handle;
 
     // The hash is that of simple_hash_inode().
-    // SAFETY: The superblock is valid, and `agrees` gets what it wants.
+    // SAFETY: The superblock is valid, and `agrees` gets what it wants: inodes of the superblock.
     let inode = unsafe {
         bindings::ilookup5(
             sb.as_ptr(),
             ino.wrapping_add(generation.into()),
-            Some(agrees),
+            Some(agrees::<T>),
             (&raw mut handle).cast::<c_void>(),
         )
     };
@@ -186,11 +194,12 @@ impl<T: FileSystem> Inode<T> {
 }
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Calls `f` with the inode of the number and generation `handle`, if that has a
-    /// [handle](NewInode::set_handle) and is watched, whether or not it has a dentry. It must be no
-    /// directory.
+    /// Calls `f` with the inode of the number and generation `handle`, if it has a
+    /// [handle](NewInode::set_handle) and is watched, whether or not it has a dentry. Not with a
+    /// directory, nor with a file that was removed.
     ///
-    /// May sleep.
+    /// May sleep, and wait for the end of such an inode: must not be called where that takes a lock
+    /// which is held.
     pub fn with_watched<R>(&self, handle: (u64, u32), f: impl FnOnce(&Inode<T>) -> R) -> Option<R> {
         let inode = find_watched(self, handle)?.as_ptr();
         // SAFETY: It is one of this superblock, all of which are made by `NewInode`. It has been
