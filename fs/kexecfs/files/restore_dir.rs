@@ -152,6 +152,9 @@ pub(super) fn change_owner(fd_restore: &Dentry<KexecFs>, domain: &Domain, owner:
         return Ok(());
     }
     for_each_entry(domain, |entry| {
+        if !entry.is_looked_up() {
+            return Ok(());
+        }
         // Of those that are watched some may have no dentry.
         let handle = handle(domain, entry)?;
 
