@@ -9,6 +9,9 @@
 //! A file that is called "queued" says of each read that it isn't over yet, that it is mapped, and
 //! that a byte was spliced. One that is called "first" is, for all that open it meanwhile, the file
 //! that its first reader has opened; it splices more than it was asked for, and says so.
+//!
+//! In the directory "found" each name leads to a new inode, with the handle of all the others, and
+//! is stale when it has been looked up.
 
 use kernel::{
     fs::{
@@ -26,6 +29,7 @@ use kernel::{
         FileOps,
         FileSystem,
         FileSystemType,
+        Found,
         FreeArea,
         FsContext,
         Inode,
@@ -34,6 +38,7 @@ use kernel::{
         KillSuper,
         Kiocb,
         Link,
+        Lookup,
         Mode,
         NewEntry,
         NewInode,
@@ -142,6 +147,13 @@ impl FileSystem for Liar {
 
         refused(sb.set_stack_depth(1), EBUSY)?;
         refused(root.start_creating(c"link")?.link(root), EPERM)?;
+
+        let mut found = new(sb, Mode::dir(0o755))?;
+
+        found.set_nlink(2);
+        found.set_inode_ops(InodeOps::dir::<Finder>())?;
+        found.set_file_ops(FileOps::simple_dir())?;
+        root.start_creating(c"found")?.instantiate(found)?;
 
         let gone = root
             .start_creating(c"gone")?
@@ -268,6 +280,42 @@ impl InodeOperations for Dir {
             return Ok(());
         }
         rename.simple_offset_rename2()?;
+        Err(EPERM)
+    }
+}
+
+/// A directory in which all that is found has one handle.
+struct Finder;
+
+#[vtable]
+impl InodeOperations for Finder {
+    type FileSystem = Liar;
+
+    fn lookup<'a>(lookup: Lookup<'a, Liar>) -> Result<Found<'a, Liar>> {
+        let dir = lookup.dir();
+        let sb: &SuperBlock<Liar> = dir.sb();
+        let mut inode = new(
+            sb,
+            match lookup.name() {
+                b"nothing" => return Ok(lookup.nothing()),
+                b"dir" => Mode::dir(0o755),
+                _ => Mode::reg(0o644),
+            },
+        )?;
+
+        for _ in 0..2 {
+            inode.set_handle(7, 7);
+        }
+        dir.invalidate_names();
+        sb.with_watched((7, 7), |inode| inode.invalidate_names());
+        lookup.cache(inode)
+    }
+
+    fn unlink(unlink: Unlink<'_, Liar>) -> Result {
+        if Dir::is_spared(unlink.dentry()) {
+            return Ok(());
+        }
+        unlink.simple_unlink()?;
         Err(EPERM)
     }
 }
