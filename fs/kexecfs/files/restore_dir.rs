@@ -3,8 +3,8 @@
 //! The directory `fd_restore`.
 //!
 //! Its entries are those of the files that the domain holds, whether they are preserved or were
-//! handed over. An inode and a dentry are made when a name is looked up, and reclaimed as in any file
-//! system: a mount and a preserve make none, and the end of all names is one number.
+//! handed over. An inode and a dentry are made when a name is looked up, and reclaimed as in any
+//! file system: a mount and a preserve make none, and the end of all names is one number.
 
 use crate::{
     data::item::Node,

@@ -136,7 +136,8 @@ unsafe fn is_watched(inode: *mut bindings::inode) -> bool {
 }
 
 /// Finds an inode by its [handle](NewInode::set_handle), with a reference to it that is the
-/// caller's, if it is watched, has a name, and is no directory. Waits for one that is being evicted.
+/// caller's, if it is watched, has a name, and is no directory. Waits for one that is being
+/// evicted.
 fn find_watched<T: FileSystem>(
     sb: &SuperBlock<T>,
     handle: (u64, u32),
