@@ -3,6 +3,7 @@
 //! The ends of a domain: it is discarded, or dropped with its last mount.
 
 use super::{
+    fds::Released,
     op::DataFile,
     Domain, //
 };
@@ -72,24 +73,17 @@ impl Domain {
         let options = Options::new()?;
         let mut op = self.op.lock();
         let mut table = self.table.lock();
-        let preserved = core::mem::take(&mut table.preserved);
-        let restorable = core::mem::take(&mut table.restorable);
+        let preserved = Released::new(core::mem::take(&mut table.preserved));
+        let restorable = Released::new(core::mem::take(&mut table.restorable));
         let failure = table.failure.take();
 
-        let mut bytes: u64 = 0;
-
-        for entry in Iterator::chain(preserved.values(), restorable.values()) {
-            entry.set_released();
-            bytes = bytes.saturating_add(entry.counted());
-            // fput() leaves the end of a file to the way back to user space.
-            entry.let_go();
-        }
         // A task that is still waiting in hold() releases its own slot.
         table.slots = table.pending;
         table.options = options;
         table.incoming = None;
         drop(table);
-        self.space.uncharge_bytes(bytes);
+        self.space.uncharge_bytes(preserved.bytes);
+        self.space.uncharge_bytes(restorable.bytes);
         // What else counts is given back as the inodes go, with the superblock.
         self.space.reset_limits(&options);
         op.outgoing = None;

@@ -41,19 +41,63 @@ use kernel::{
         aref::ARef,
         Arc,
         MutexGuard, //
-    }, //
+    },
+    workqueue, //
 };
 
+/// How many entries are freed at once by the task that releases them.
+const FEW: usize = 64;
+
 /// The files that an event released.
-pub(crate) struct Released(RBTree<Name, Arc<Entry>>);
+pub(crate) struct Released {
+    entries: RBTree<Name, Arc<Entry>>,
+    nr: usize,
+    /// How many of them were not restored.
+    nr_freed: usize,
+    /// How many bytes they counted for the domain's limit.
+    pub(super) bytes: u64,
+}
 
 impl Released {
+    /// Releases the files of `entries`, under `Domain::table`, where they are no longer.
+    pub(super) fn new(entries: RBTree<Name, Arc<Entry>>) -> Self {
+        let (mut nr, mut nr_freed, mut bytes) = (0, 0, 0u64);
+
+        for entry in entries.values() {
+            entry.set_released();
+            nr += 1;
+            nr_freed += usize::from(!entry.is_restored());
+            bytes = bytes.saturating_add(entry.counted());
+            // fput() leaves the end of a file to the way back to user space.
+            entry.let_go();
+        }
+        Self {
+            entries,
+            nr,
+            nr_freed,
+            bytes,
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.nr == 0
     }
 
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.0.values()
+        self.entries.values()
+    }
+}
+
+impl Drop for Released {
+    /// Many are freed by a worker: a service waits for `finish` to end, or for umount(2), and
+    /// nobody for this memory.
+    fn drop(&mut self) {
+        let entries = core::mem::take(&mut self.entries);
+
+        if self.nr > FEW {
+            // Without memory for that it is done here.
+            let _ = workqueue::system_dfl_long().try_spawn(GFP_KERNEL, move || drop(entries));
+        }
     }
 }
 
@@ -313,8 +357,6 @@ impl Domain {
     /// Returns them. Their names have to be removed outside the gate, as by
     /// [`Domain::unpreserve`].
     pub(crate) fn finish(&self) -> Result<Released, Failure> {
-        let mut bytes: u64 = 0;
-        let mut freed = 0;
         let released = {
             let mut op = self.op.lock_killable()?;
 
@@ -324,32 +366,26 @@ impl Domain {
 
             // Nothing has changed it since: that needs `op`.
             table.advance(Step::Finish)?;
-            let released = core::mem::take(&mut table.restorable);
-
-            for entry in released.values() {
-                entry.set_released();
-                bytes = bytes.saturating_add(entry.counted());
-                freed += usize::from(!entry.is_restored());
-                // fput() leaves the end of a file to the way back to user space.
-                entry.let_go();
-            }
             table.incoming = None;
+            let released = Released::new(core::mem::take(&mut table.restorable));
+
             drop(table);
-            self.space.uncharge_bytes(bytes);
+            self.space.uncharge_bytes(released.bytes);
             released
         };
 
-        if freed != 0 {
+        if released.nr_freed != 0 {
             pr_info!(
-                "{}: finished, and with it {freed} files that were not restored\n",
-                self.name
+                "{}: finished, and with it {} files that were not restored\n",
+                self.name,
+                released.nr_freed
             );
         }
         // Without any the state was `normal` before.
         if !released.is_empty() {
             self.state_has_changed();
         }
-        Ok(Released(released))
+        Ok(released)
     }
 
     /// Finishes the session, but for files of `data/` that were never opened.
