@@ -222,8 +222,9 @@ impl Registry {
 
         // Anew, if a handler was missing.
         domain.claim()?;
+        // Others that are about to mount it look for a superblock, each before it makes one.
+        slot.filling = slot.supers == 0 && slot.users == 0;
         slot.users += 1;
-        slot.filling = slot.supers == 0;
         Ok(Some(Mounting {
             registry: self,
             domain,
