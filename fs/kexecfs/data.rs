@@ -4,7 +4,7 @@
 //!
 //! The contents of its files are in `content.rs`, what an inode has in `item.rs`; `dir.rs`,
 //! `regular.rs` and `special.rs` are what is done with the three sorts of inodes. `restore.rs`
-//! makes the tree at mount, and `walk.rs` finds what there is in it.
+//! makes the tree when it is first looked up, and `walk.rs` finds what there is in it.
 
 pub(crate) mod content;
 mod counted;

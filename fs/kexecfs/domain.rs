@@ -2,8 +2,8 @@
 
 //! One preservation domain: its state, its files, its limits.
 //!
-//! `op` is held over each operation, calls into LUO included; `table` is a leaf, held for a look
-//! at what it guards and never over a call out. See "Locking" in `architecture.rst` for the order
+//! `op` is held over each operation, calls into LUO included; `table` is held for a look at what it
+//! guards, and never over a call into LUO. See "Locking" in `architecture.rst` for the order
 //! of all locks.
 
 // What a domain is made of, which knows of none.
@@ -141,8 +141,10 @@ pub(crate) struct Domain {
     pub(crate) inodes: Atomic<i32>,
     /// The number of that of `data/` itself, once there is one.
     data_ino: Atomic<u64>,
-    /// Whether inodes that go are those of an attempt to restore the tree.
-    restoring: Atomic<bool>,
+    /// How often it was tried to restore the tree, and which attempt was published: inodes of
+    /// others give up nothing.
+    attempt: Atomic<u32>,
+    published: Atomic<u32>,
     /// Keeps the superblock while the domain has to live on without a mount.
     #[pin]
     kept: Mutex<Option<ActiveSuper<KexecFs>>>,
@@ -241,7 +243,8 @@ impl Domain {
                 names_changed: Atomic::new(names::NEVER),
                 inodes: Atomic::new(0),
                 data_ino: Atomic::new(data_ino),
-                restoring: Atomic::new(false),
+                attempt: Atomic::new(0),
+                published: Atomic::new(0),
                 kept <- new_mutex!(None, "Domain::kept"),
                 until_used: Atomic::new(false),
                 settled <- new_condvar!("Domain::settled"),
@@ -304,6 +307,7 @@ impl Domain {
         let table = self.table.lock();
 
         table.preserved.is_empty()
+            && table.tree.is_none()
             && table.failure.is_none()
             && Options::new().is_ok_and(|options| options == table.options)
     }
@@ -370,23 +374,32 @@ impl Domain {
         drop(tree);
     }
 
-    /// Says whether inodes of the tree that go are those of an attempt to restore it.
-    pub(crate) fn set_restoring(&self, restoring: bool) {
-        self.restoring.store(restoring, Relaxed);
+    /// Begins another attempt to restore the tree.
+    pub(crate) fn begin_restoring(&self) {
+        self.attempt.fetch_add(1, Relaxed);
+    }
+
+    /// The attempt to restore the tree that is under way.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt.load(Relaxed)
     }
 
     /// Publishes what has been restored of the tree, by `publish`, and forgets it.
     ///
     /// That is inside the gate for changes, also if that is shut: a prepare that has shut it finds
     /// the tree in the superblock, with all that was changed, or the records, and then nothing has
-    /// been changed. After an error, which no tree of the superblock has, the domain still has
-    /// them.
+    /// been changed. After an error the domain still has them.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE` if the domain was discarded, and those of `publish`.
     pub(crate) fn publish_tree<T>(&self, publish: impl FnOnce() -> Result<T>) -> Result<T> {
         let _inside = self.changes.enter_anyway();
 
-        self.set_restoring(false);
-        let published = publish().inspect_err(|_| self.set_restoring(true))?;
+        self.check_alive()?;
+        let published = publish()?;
 
+        self.published.store(self.attempt(), Relaxed);
         self.forget_tree();
         Ok(published)
     }

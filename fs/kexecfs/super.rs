@@ -60,6 +60,7 @@ use kernel::{
         NewTree,
         SuperBlock, //
     },
+    kho::abi::kexecfs as abi,
     page::PAGE_SIZE,
     prelude::*,
     seq_file::SeqFile,
@@ -274,7 +275,10 @@ impl FileSystem for KexecFs {
     }
 
     /// The tree that came in has handles of the previous kernel.
-    fn before_fh_to_dentry(sb: &SuperBlock<Self>) -> Result {
+    fn before_fh_to_dentry(sb: &SuperBlock<Self>, ino: u64) -> Result {
+        if ino < abi::INO_MIN {
+            return Ok(());
+        }
         restore(sb)
     }
 

@@ -93,12 +93,14 @@ struct Unretrieved {
     domain: Arc<Domain>,
     /// None once it has been retrieved.
     token: Option<u64>,
+    /// The attempt to restore the tree that made it.
+    attempt: u32,
 }
 
 impl Drop for Unretrieved {
     fn drop(&mut self) {
         if let Some(token) = self.token {
-            self.domain.give_up(token);
+            self.domain.give_up(token, self.attempt);
         }
     }
 }
@@ -149,6 +151,7 @@ impl Content {
         let unretrieved = Unretrieved {
             domain: domain.into(),
             token: Some(token),
+            attempt: domain.attempt(),
         };
 
         // It has the pages that it was charged for in the previous kernel.

@@ -39,6 +39,7 @@ use crate::{
     words::options::Options, //
 };
 use kernel::{
+    cred::with_kernel_creds,
     fs::{
         acl::AclType,
         Dentry,
@@ -81,8 +82,11 @@ pub(crate) fn make_empty(
 ///
 /// Those of [`look_up`].
 pub(crate) fn restore(sb: &SuperBlock<KexecFs>) -> Result {
-    if sb.info().tree().is_none() {
-        return Ok(());
+    let domain = sb.info();
+
+    // What a discard interrupts is no tree to be found by a handle.
+    if domain.tree().is_none() {
+        return domain.check_alive();
     }
     sb.root()
         .ok_or(EIO)?
@@ -94,8 +98,8 @@ pub(crate) fn restore(sb: &SuperBlock<KexecFs>) -> Result {
 ///
 /// # Errors
 ///
-/// `ENOMEM`, `EBUSY` in a reboot, `ESTALE` if the domain was discarded, `EIO`. Everything is as
-/// before then.
+/// `ENOMEM`, `EBUSY` in a reboot, `EINTR` if the caller is killed, `ESTALE` if the domain was
+/// discarded, `EIO`. Everything is as before then.
 pub(crate) fn look_up<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Found<'a, KexecFs>> {
     let sb = lookup.dir().sb();
     let domain = sb.info();
@@ -108,8 +112,9 @@ pub(crate) fn look_up<'a>(lookup: Lookup<'a, KexecFs>) -> Result<Found<'a, Kexec
     // A discard is inside, too, and may be over by now.
     let tree = domain.tree().ok_or(ESTALE)?;
 
-    domain.set_restoring(true);
-    let data = restore_tree(sb, &tree)?;
+    domain.begin_restoring();
+    // Whoever looks first, the labels of security modules are those of the kernel's own files.
+    let data = with_kernel_creds(|| restore_tree(sb, &tree))?;
 
     domain.publish_tree(|| lookup.d_splice_alias(data))
 }
@@ -129,6 +134,14 @@ fn restore_tree<'a>(
     Ok(data)
 }
 
+/// Whether to go on: a reboot waits, and hands the tree on as it came.
+fn check() -> Result {
+    if current!().fatal_signal_pending() {
+        return Err(EINTR);
+    }
+    gate::check_open()
+}
+
 fn restore_names<'a>(
     sb: &'a SuperBlock<KexecFs>,
     dentries: &mut Dentries<'a>,
@@ -137,8 +150,7 @@ fn restore_names<'a>(
     let mut buf = [0; NAME_MAX + 1];
 
     for name in tree.names() {
-        // A reboot waits, and hands the tree on as it came.
-        gate::check_open()?;
+        check()?;
         let dentry = {
             let parent = dentries.get(name.parent).ok_or(EIO)?;
             let entry = to_c_str(name.name, &mut buf)?;
@@ -169,6 +181,7 @@ fn restore_names<'a>(
 
 fn restore_xattrs(dentries: &Dentries<'_>, tree: &Tree) -> Result {
     for xattr in tree.xattrs() {
+        check()?;
         let inode = dentries.inode(xattr.inode)?;
 
         match AclType::from_name(xattr.name) {
@@ -183,6 +196,7 @@ fn restore_xattrs(dentries: &Dentries<'_>, tree: &Tree) -> Result {
 /// those of the inode.
 fn restore_times(dentries: &Dentries<'_>, tree: &Tree) -> Result {
     for (number, incoming) in tree.changed_by_names() {
+        check()?;
         dentries.inode(number)?.lock().set_times(incoming.times());
     }
     Ok(())

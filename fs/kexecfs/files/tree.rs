@@ -134,7 +134,7 @@ pub(crate) fn new_root<'a>(
     // Its name, its "." and the ".." of fd_restore and data.
     root.set_nlink(4);
     root.set_inode_ops(InodeOps::dir::<RootDir>())?;
-    root.set_file_ops(FileOps::new::<RootDir>())?;
+    root.set_file_ops(FileOps::immutable_dir::<RootDir>())?;
     // It is held while `data` is looked up, and locks the inodes that this makes.
     root.set_lock_class(c"kexecfs root", static_lock_class!());
     Ok(root)
@@ -216,7 +216,8 @@ impl FileOperations for RootDir {
         Ok(inode.sb().info().into())
     }
 
-    /// There are the same names always. To list them is not to look for `data`.
+    /// There are the same names always. To list them is not to look for `data`, nor does it keep
+    /// a task waiting that does.
     fn iterate_shared(domain: ArcBorrow<'_, Domain>, ctx: &mut DirContext<'_>) -> Result {
         if !ctx.emit_dots() {
             return Ok(());

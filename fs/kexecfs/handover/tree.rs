@@ -2,7 +2,7 @@
 
 //! `data/`, from the previous kernel.
 //!
-//! Each record is checked once: where it lies is kept in the [`Index`] until the domain is mounted,
+//! Each record is checked once: where it lies is kept in the [`Index`] until the tree is looked up,
 //! with the fields by which others are checked, [`INODE_SIZE`] bytes for an inode and 24 for a name
 //! or an extended attribute. All else stays where it came.
 

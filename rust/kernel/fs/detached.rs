@@ -23,11 +23,10 @@ use core::{
 /// [`InodeOperations::lookup`](super::InodeOperations::lookup) finds may be a tree that it builds.
 ///
 /// No path leads to it before [`Lookup::d_splice_alias`](super::Lookup::d_splice_alias), which
-/// makes the whole tree appear at once. A [handle](NewInode::set_handle) of an inode in it does:
-/// [`FileSystem::before_fh_to_dentry`] keeps tasks that have one waiting.
+/// makes the whole tree appear at once, nor does a [handle](NewInode::set_handle).
 ///
-/// If it is dropped all that is in it goes. Names that somebody uses by then, by a handle, go with
-/// their last user. One that is forgotten goes with its superblock.
+/// If it is dropped all that is in it goes. Names of which there is a reference by then are
+/// reclaimed after that, or go with the superblock, as does a tree that is forgotten.
 ///
 /// # Examples
 ///

@@ -18,10 +18,14 @@ use super::{
 };
 use crate::{
     bindings,
+    error::from_err_ptr,
     prelude::*,
     uuid::Uuid, //
 };
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::null_mut, //
+};
 
 impl<T: FileSystem> Inode<T> {
     /// The generation of the number: `inode->i_generation`.
@@ -59,7 +63,8 @@ impl<T: FileSystem> NewInode<'_, T> {
 impl<T: FileSystem> NewSuperBlock<'_, T> {
     /// Lets its inodes have handles, of number and generation, as `simple_export_operations` does.
     ///
-    /// [`FileSystem::before_fh_to_dentry`] is called before one is looked for.
+    /// [`FileSystem::before_fh_to_dentry`] is called before one is looked for. A handle leads to no
+    /// inode of a tree that has no name yet (see [`Detached`](super::Detached)).
     pub fn set_simple_export_ops(&self) {
         // SAFETY: Nobody else uses the superblock until it is filled. The table is static; what it
         // wants is that the tree is in the dcache, as that of each `FileSystem` is, and that inodes
@@ -83,11 +88,7 @@ struct ExportOperations<T>(PhantomData<T>);
 impl<T: FileSystem> ExportOperations<T> {
     const VTABLE: bindings::export_operations = bindings::export_operations {
         encode_fh: Some(bindings::simple_encode_fh),
-        fh_to_dentry: if T::HAS_BEFORE_FH_TO_DENTRY {
-            Some(Self::fh_to_dentry)
-        } else {
-            Some(bindings::simple_fh_to_dentry)
-        },
+        fh_to_dentry: Some(Self::fh_to_dentry),
         get_parent: Some(bindings::simple_get_parent),
         ..pin_init::zeroed()
     };
@@ -104,11 +105,41 @@ impl<T: FileSystem> ExportOperations<T> {
         // SAFETY: The VFS passes a superblock that is in use.
         let of = unsafe { SuperBlock::<T>::from_raw(sb) };
 
-        if let Err(e) = T::before_fh_to_dentry(of) {
+        // SAFETY: The VFS passes a handle of so many words.
+        if let Err(e) = unsafe { Self::before(of, fid, fh_len) } {
             return e.to_ptr();
         }
         // SAFETY: The arguments are those of this function, which are what that one wants.
-        unsafe { bindings::simple_fh_to_dentry(sb, fid, fh_len, fh_type) }
+        let found = unsafe { bindings::simple_fh_to_dentry(sb, fid, fh_len, fh_type) };
+        let Ok(dentry) = from_err_ptr(found) else {
+            return found;
+        };
+
+        // SAFETY: The root of a superblock that is in use stays.
+        if dentry.is_null() || unsafe { bindings::is_subdir(dentry, (*sb).s_root) } {
+            return dentry;
+        }
+        // It is in a tree that may be freed: that must not be in use then.
+        // SAFETY: The reference is ours, and the dentry is not used again.
+        unsafe { bindings::dput(dentry) };
+        null_mut()
+    }
+
+    /// Tells the file system of a handle.
+    ///
+    /// # Safety
+    ///
+    /// `fid` must have `fh_len` words.
+    unsafe fn before(sb: &SuperBlock<T>, fid: *const bindings::fid, fh_len: c_int) -> Result {
+        // A shorter one is none of simple_encode_fh().
+        if !T::HAS_BEFORE_FH_TO_DENTRY || fh_len < 3 {
+            return Ok(());
+        }
+        // SAFETY: The caller guarantees that there are these words: the generation, and the two
+        // halves of the number.
+        let [_, low, high] = unsafe { fid.cast::<[u32; 3]>().read() };
+
+        T::before_fh_to_dentry(sb, u64::from(high) << 32 | u64::from(low))
     }
 }
 

@@ -149,14 +149,15 @@ pub trait FileSystem: Sized + 'static {
         Err(EINVAL)
     }
 
-    /// Finds or makes the superblock, by [`NewTree::get_tree_keyed`].
+    /// Finds or makes the superblock, by [`NewTree::get_tree_keyed`], or makes it, by
+    /// [`NewTree::get_tree_nodev`].
     ///
     /// If this fails after it got a superblock, that one is put again.
     fn get_tree(fc: &mut NewTree<'_, Self>) -> Result;
 
     /// Fills a new superblock; must make its root with [`NewSuperBlock::make_root`].
     ///
-    /// Called from [`NewTree::get_tree_keyed`], with `sb->s_umount` held for writing. If it fails,
+    /// Called from either of these, with `sb->s_umount` held for writing. If it fails,
     /// [`kill_sb`](FileSystem::kill_sb) follows.
     fn fill_super(sb: &NewSuperBlock<'_, Self>, fc: &mut FsContext<'_, Self>) -> Result;
 
@@ -184,15 +185,15 @@ pub trait FileSystem: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Called before the inode of a file handle is looked for, without a lock: whatever has a
-    /// handle is found afterwards, and nothing in a [`Detached`](super::Detached) tree.
+    /// Called before the inode of a file handle is looked for, by its number, without a lock: for a
+    /// tree that is only made when it is looked for.
     ///
     /// For a superblock with [`NewSuperBlock::set_simple_export_ops`].
     ///
     /// # Errors
     ///
     /// Whatever fits: the handle leads nowhere then.
-    fn before_fh_to_dentry(_sb: &SuperBlock<Self>) -> Result {
+    fn before_fh_to_dentry(_sb: &SuperBlock<Self>, _ino: u64) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 

@@ -4,18 +4,38 @@
 
 use super::{
     data,
-    FileOperations, //
+    FileOperations,
+    FileOps,
+    VTable, //
 };
 use crate::{
     bindings,
     error::from_result,
     fs::{
         file::Offset,
+        FileSystem,
         Mode, //
     },
     prelude::*, //
 };
 use core::marker::PhantomData;
+
+impl<T: FileSystem> FileOps<T> {
+    /// The table for directories of the kind `O` in which names never come or go, so that they are
+    /// read without their lock (`FOP_IMMUTABLE`): a reader keeps it as long as it likes else.
+    pub const fn immutable_dir<O: FileOperations<FileSystem = T>>() -> Self {
+        Self(&Immutable::<O>::VTABLE, PhantomData)
+    }
+}
+
+struct Immutable<O: FileOperations>(PhantomData<O>);
+
+impl<O: FileOperations> Immutable<O> {
+    const VTABLE: bindings::file_operations = bindings::file_operations {
+        fop_flags: VTable::<O>::VTABLE.fop_flags | bindings::FOP_IMMUTABLE,
+        ..VTable::<O>::VTABLE
+    };
+}
 
 /// Where the entries of a directory go (`struct dir_context`).
 ///
