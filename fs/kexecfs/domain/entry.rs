@@ -267,7 +267,7 @@ impl Entry {
         drop(old);
     }
 
-    /// Lets go the file. That may be its end: not under a lock.
+    /// Lets go the file. That may be its end, which fput() leaves to the way back to user space.
     pub(super) fn let_go(&self) {
         let file = self.file.lock().take();
 

@@ -2,8 +2,8 @@
 
 //! The names of a domain in `fd_restore`: what they lead to, and for whom.
 //!
-//! Its inode and its dentry are made when it is looked up, and reclaimed as in any file system: what
-//! has to outlive them is here.
+//! Its inode and its dentry are made when it is looked up, and reclaimed as in any file system:
+//! what has to outlive them is here.
 
 use super::{
     entry::{
@@ -91,8 +91,8 @@ impl Domain {
         self.table.lock().set_owner(owner, now);
     }
 
-    /// Changes the owner of all names in `fd_restore`, at the time `now`, but not that of the inodes
-    /// that they have at present.
+    /// Changes the owner of all names in `fd_restore`, at the time `now`, but not that of the
+    /// inodes that they have at present.
     pub(crate) fn set_owner(&self, owner: Owner, now: Timespec) {
         let mut table = self.table.lock();
 
@@ -110,7 +110,16 @@ impl Domain {
 
     /// A name has come or gone.
     pub(crate) fn set_names_changed(&self) {
-        self.names_changed.store(Timespec::now_as_nanos(), Relaxed);
+        let now = Timespec::now_as_nanos();
+        let mut before = self.names_changed.load(Relaxed);
+
+        // Another task may have been later, and faster.
+        while before < now {
+            match self.names_changed.cmpxchg(before, now, Relaxed) {
+                Ok(_) => return,
+                Err(other) => before = other,
+            }
+        }
     }
 
     /// When a name last came or went, unless the inode of `fd_restore` says so.
@@ -120,11 +129,12 @@ impl Domain {
         (nanos != NEVER).then(|| Timespec::from_nanos(nanos))
     }
 
-    /// The same, for the inode to say so from now on.
-    pub(crate) fn take_names_changed(&self) -> Option<Timespec> {
-        let nanos = self.names_changed.xchg(NEVER, Relaxed);
-
-        (nanos != NEVER).then(|| Timespec::from_nanos(nanos))
+    /// The inode of `fd_restore` says that names changed at this time, or later.
+    pub(crate) fn forget_names_changed(&self, changed: Timespec) {
+        // If another has come or gone since, that is told.
+        let _ = self
+            .names_changed
+            .cmpxchg(changed.into_nanos(), NEVER, Relaxed);
     }
 
     /// The files that were handed over, in the order of their names.

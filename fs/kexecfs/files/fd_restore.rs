@@ -32,6 +32,7 @@ use kernel::{
         },
         File,
         FileOperations,
+        GetAttr,
         Inode,
         InodeOperations,
         OpenFile,
@@ -162,6 +163,14 @@ impl InodeOperations for FdRestore {
         set_attributes(attr)?;
         *kept = Attr::of(inode);
         entry.set_attr(kept);
+        Ok(())
+    }
+
+    /// `finish` removes all names without a look at their inodes.
+    fn getattr(mut attr: GetAttr<'_, KexecFs>) -> Result {
+        if matches!(attr.inode().data(), Node::Entry(entry) if entry.is_released()) {
+            attr.set_nlink(0);
+        }
         Ok(())
     }
 }

@@ -17,7 +17,6 @@ use crate::{
         MODE, //
     },
     files::{
-        attr::set_attributes,
         command::{
             report,
             succeeded, //
@@ -53,7 +52,7 @@ use kernel::{
         NewInode,
         SetAttr,
         SuperBlock,
-        Times,
+        Timespec,
         Unlink, //
     },
     new_mutex,
@@ -250,17 +249,21 @@ pub(super) fn look_up_all_watched<'a>(
 
 /// Makes the names of `released`, which are all that there were, lead nowhere. Outside the gate.
 pub(super) fn remove_all(fd_restore: &Dentry<KexecFs>, released: &Released, watched: Watched<'_>) {
+    // First, so that a name that comes anew is not made stale.
+    if let Some(dir) = fd_restore.inode() {
+        dir.invalidate_names();
+    }
     if fd_restore.sb().fsnotify_sb_has_watchers() {
         let mut watched = watched.into_iter().peekable();
 
         for entry in released.entries() {
             remove_name(fd_restore, entry);
-            // The end of its inode is the event that follows.
-            drop(watched.next_if(|(held, _)| Arc::ptr_eq(held, entry)));
+            // The end of its inode is the event that follows. Both are in the order of the names.
+            while watched
+                .next_if(|(held, _)| held.name <= entry.name)
+                .is_some()
+            {}
         }
-    }
-    if let Some(dir) = fd_restore.inode() {
-        dir.invalidate_names();
     }
     fd_restore.sb().info().set_names_changed();
 }
@@ -301,9 +304,7 @@ impl InodeOperations for RestoreDir {
         };
 
         match domain.look_up(&name) {
-            Some((entry, owner, before)) => {
-                lookup.cache(new_entry(sb, &entry, owner, before)?)
-            }
+            Some((entry, owner, before)) => lookup.cache(new_entry(sb, &entry, owner, before)?),
             None => Ok(lookup.nothing()),
         }
     }
@@ -328,25 +329,32 @@ impl InodeOperations for RestoreDir {
         if entry.announce() {
             unlink.fsnotify_create();
         }
-        unlink.simple_unlink()
+        unlink.simple_unlink()?;
+        domain.set_names_changed();
+        Ok(())
     }
 
-    fn setattr(attr: SetAttr<'_, KexecFs>) -> Result {
+    fn setattr(mut attr: SetAttr<'_, KexecFs>) -> Result {
         let inode = attr.inode();
         let domain = inode.sb().info();
 
         domain.check_alive()?;
-        if let Some(changed) = domain.take_names_changed() {
-            let times = attr.locked().times();
+        attr.ignore_size();
+        let attr = attr.prepare()?.ready()?;
+        let changed = domain.names_changed();
 
-            attr.locked().set_times(Times {
-                mtime: times.mtime.max(changed),
-                ctime: times.ctime.max(changed),
-                ..times
-            });
+        // Unless it is set; that of the attributes follows.
+        if let Some(changed) = changed.filter(|&changed| inode.times().ctime < changed) {
+            attr.locked().set_mtime(changed);
         }
-        set_attributes(attr)?;
+        attr.copy();
         domain.set_dir_owner((inode.uid(), inode.gid()));
+        if let Some(changed) = changed {
+            let now = Timespec::from_nanos(Timespec::now_as_nanos());
+
+            attr.locked().set_ctime_deleg(now);
+            domain.forget_names_changed(changed);
+        }
         Ok(())
     }
 

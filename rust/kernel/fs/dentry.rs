@@ -248,7 +248,8 @@ impl<T: FileSystem> Dentry<T> {
     }
 
     /// Looks `name` up in the dcache alone, without the lock of this directory
-    /// (`try_lookup_noperm()`): none if it isn't there, or only negative.
+    /// (`try_lookup_noperm()`): none if it isn't there, or only negative. It may be stale, see
+    /// [`Inode::invalidate_names`].
     ///
     /// # Errors
     ///

@@ -8,7 +8,10 @@ use crate::{
     bindings,
     container_of,
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        atomic::Atomic,
+        SetOnce, //
+    }, //
 };
 use core::ptr::{
     null_mut,
@@ -23,6 +26,8 @@ use core::ptr::{
 #[repr(C)]
 pub(super) struct InodeInfo {
     offset_ctx: *mut bindings::offset_ctx,
+    /// The generation of the names in a directory, see [`names`].
+    names: Atomic<i64>,
     vfs_inode: bindings::inode,
 }
 
@@ -87,6 +92,8 @@ unsafe extern "C" fn init_once(object: *mut c_void) {
 
     // SAFETY: The inode lies in an object that nobody else uses.
     unsafe { bindings::inode_init_once(inode) };
+    // SAFETY: The object is new. The next inode in it goes on from there.
+    unsafe { (&raw mut (*info).names).write(Atomic::new(0)) };
 }
 
 /// `->alloc_inode()`.
@@ -152,6 +159,21 @@ pub(super) unsafe fn offset_ctx(inode: *mut bindings::inode) -> *mut bindings::o
 
     // SAFETY: The object is valid; the field doesn't change once others know the inode.
     unsafe { (*info).offset_ctx }
+}
+
+/// The generation of the names in a directory.
+///
+/// # Safety
+///
+/// `inode` must be one of a [`FileSystem`](super::FileSystem), whose inodes are all from
+/// [`alloc_inode`], and its memory not be freed for `'a`, which is not before a grace period ends.
+#[inline]
+pub(super) unsafe fn names<'a>(inode: *mut bindings::inode) -> &'a Atomic<i64> {
+    // SAFETY: The caller guarantees that the inode is from `alloc_inode`.
+    let info = unsafe { of(inode) };
+
+    // SAFETY: The caller guarantees that the object isn't freed; `init_once` has made the field.
+    unsafe { &(*info).names }
 }
 
 /// Sets the offset map of an inode.

@@ -24,20 +24,17 @@ use core::cmp::Ordering;
 const CMTIME: u32 = bindings::STATX_CTIME | bindings::STATX_MTIME;
 
 impl<T: FileSystem> GetAttr<'_, T> {
-    /// Tells that contents and attributes were changed at `time`, unless the inode says that they
-    /// were later.
+    /// Tells that contents and attributes were changed at `time`, unless the inode says that the
+    /// attributes were later, which no user can set.
     ///
-    /// For a change that is noted elsewhere than in the inode.
+    /// For a change that is noted elsewhere than in the inode, at a time of
+    /// [`Timespec::now_as_nanos`].
     pub fn set_later_cmtime(&mut self, time: Timespec) {
         let time = time.into_raw();
 
-        if self.request_mask & CMTIME == 0 {
-            return;
-        }
-        for told in [&mut self.stat.mtime, &mut self.stat.ctime] {
-            if cmp(told, &time) == Ordering::Less {
-                *told = time;
-            }
+        if self.request_mask & CMTIME != 0 && cmp(&self.stat.ctime, &time) == Ordering::Less {
+            self.stat.mtime = time;
+            self.stat.ctime = time;
         }
     }
 

@@ -99,8 +99,8 @@ unsafe impl<T: FileSystem> Sync for SuperBlock<T> {}
 impl<T: FileSystem> SuperBlock<T> {
     /// # Safety
     ///
-    /// `raw` must be a superblock of the file system `T` that is valid for `'a`, made by
-    /// [`NewTree::get_tree_keyed`](super::NewTree::get_tree_keyed).
+    /// `raw` must be a superblock of the file system `T` that is valid for `'a`, made by a method
+    /// of [`NewTree`](super::NewTree).
     pub(super) unsafe fn from_raw<'a>(raw: *mut bindings::super_block) -> &'a Self {
         // SAFETY: The caller guarantees that the superblock is valid for the lifetime; the type is
         // transparent.
@@ -441,8 +441,9 @@ pub struct KillSuper<'a, T: FileSystem> {
 impl<T: FileSystem> KillSuper<'_, T> {
     /// Tears the superblock down (`kill_anon_super()`) and returns what belonged to it.
     ///
-    /// No dentry and no inode of it is left afterwards. A mounter of the same key waits until the
-    /// superblock is marked dead, which happens before this returns: what another superblock with
+    /// No dentry and no inode of it is left afterwards. A mounter that looks for the same key
+    /// ([`NewTree::get_tree_keyed`](super::NewTree::get_tree_keyed)) waits until the superblock is
+    /// marked dead, which happens before this returns: what another superblock with
     /// the key must not see has to be undone before.
     pub fn kill_anon_super(self) -> T::Info {
         ManuallyDrop::new(self).kill()

@@ -10,6 +10,8 @@ use crate::{
     prelude::*, //
 };
 
+const NSEC_PER_SEC: i64 = 1_000_000_000;
+
 /// A time of an inode: a `struct timespec64`.
 ///
 /// # Examples
@@ -31,22 +33,35 @@ pub struct Timespec {
 }
 
 impl Timespec {
-    /// The present, in nanoseconds since 1970 (`ktime_get_real()`).
-    #[inline]
+    /// The present, in nanoseconds since 1970, to which no inode gets an earlier time after that
+    /// (`ktime_get_real_ts64_mg()`).
     pub fn now_as_nanos() -> i64 {
-        // SAFETY: The function may be called anywhere.
-        unsafe { bindings::ktime_get_real() }
+        let mut now = bindings::timespec64::default();
+
+        // SAFETY: The function fills in what it gets.
+        unsafe { bindings::ktime_get_real_ts64_mg(&raw mut now) };
+        Self {
+            sec: now.tv_sec,
+            // CAST: It is below 1,000,000,000.
+            nsec: now.tv_nsec as u32,
+        }
+        .into_nanos()
     }
 
     /// The time so many nanoseconds after 1970.
     pub fn from_nanos(nanos: i64) -> Self {
-        const NSEC_PER_SEC: i64 = 1_000_000_000;
-
         Self {
             sec: nanos.div_euclid(NSEC_PER_SEC),
             // CAST: It is below 1,000,000,000, and not negative.
             nsec: nanos.rem_euclid(NSEC_PER_SEC) as u32,
         }
+    }
+
+    /// How many nanoseconds after 1970 it is.
+    pub fn into_nanos(self) -> i64 {
+        self.sec
+            .saturating_mul(NSEC_PER_SEC)
+            .saturating_add(self.nsec.into())
     }
 
     /// The time as C has it; too large a part below a second becomes the largest.

@@ -64,6 +64,12 @@ impl<'a, T: FileSystem> GetAttr<'a, T> {
         self.stat.blocks = blocks;
     }
 
+    /// Sets the number of links.
+    #[inline]
+    pub fn set_nlink(&mut self, nlink: u32) {
+        self.stat.nlink = nlink;
+    }
+
     /// Sets the time of the making, if it is asked for.
     pub fn set_btime(&mut self, btime: Timespec) {
         if self.request_mask & bindings::STATX_BTIME != 0 {

@@ -6,11 +6,12 @@
 //!
 //! The kernel reclaims their dentries and inodes when it likes. A directory makes all of them stale
 //! at once with a number, its generation of names: each dentry has that from before it was looked
-//! up. The number is in `struct inode`, so that a walk by RCU may compare it.
+//! up. The number lies beside `struct inode`, so that a walk by RCU may compare it.
 
 use crate::{
     bindings,
     fs::{
+        inode_info,
         FileSystem,
         Inode,
         NewInode,
@@ -18,9 +19,8 @@ use crate::{
     },
     prelude::*,
     sync::atomic::{
-        Atomic,
-        Full,
-        Relaxed, //
+        Acquire,
+        Full, //
     }, //
 };
 use core::ptr::NonNull;
@@ -31,30 +31,16 @@ static OPERATIONS: bindings::dentry_operations = bindings::dentry_operations {
     ..pin_init::zeroed()
 };
 
-/// The generation of the names in a directory.
-///
-/// # Safety
-///
-/// `dir` must be an inode of a [`FileSystem`], and its memory not be freed for `'a`.
-unsafe fn generation<'a>(dir: *mut bindings::inode) -> &'a Atomic<i64> {
-    // SAFETY: The caller guarantees that the memory is that of an inode.
-    let counter = unsafe { &raw mut (*dir).i_version.counter };
-
-    // SAFETY: The field is valid for `'a`. What else changes it, as inode_inc_iversion() in a
-    // rename, does so atomically, too. No file system in Rust has `SB_I_VERSION`, which others
-    // would ask for before they use it.
-    unsafe { Atomic::from_ptr(counter) }
-}
-
 /// The present generation of the names in a directory, as `d_time` has it.
 ///
 /// # Safety
 ///
-/// As for [`generation`].
+/// As for [`inode_info::names`].
 pub(super) unsafe fn present(dir: *mut bindings::inode) -> c_ulong {
+    // What the file system reads after that is not older.
     // CAST: It is compared only.
     // SAFETY: The caller guarantees what the function wants.
-    unsafe { generation(dir) }.load(Relaxed) as c_ulong
+    unsafe { inode_info::names(dir) }.load(Acquire) as c_ulong
 }
 
 /// `->d_revalidate()`: whether a name is as young as its directory wants. Never sleeps.
@@ -190,7 +176,7 @@ impl<T: FileSystem> Inode<T> {
     /// no lock.
     pub fn invalidate_names(&self) {
         // SAFETY: The inode is valid, and of a `FileSystem`.
-        unsafe { generation(self.as_ptr()) }.fetch_add(1, Full);
+        unsafe { inode_info::names(self.as_ptr()) }.fetch_add(1, Full);
     }
 }
 

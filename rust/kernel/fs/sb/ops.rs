@@ -56,8 +56,8 @@ pub(in crate::fs) unsafe extern "C" fn fill_super<T: FileSystem>(
         // SAFETY: The superblock is valid, and sget_fc() has moved the key into `s_fs_info`.
         let sb = NewSuperBlock(unsafe { SuperBlock::<T>::from_raw(sb) });
 
-        // SAFETY: The caller, `FsContext::get_tree_keyed()`, has exclusive use of the context and
-        // doesn't touch it meanwhile.
+        // SAFETY: The caller, a method of `NewTree`, has exclusive use of the context and doesn't
+        // touch it meanwhile.
         T::fill_super(&sb, &mut unsafe { FsContext::from_raw(fc) })?;
         sb.root().ok_or(EINVAL)?;
         Ok(0)
@@ -70,7 +70,7 @@ pub(in crate::fs) unsafe extern "C" fn fill_super<T: FileSystem>(
 pub(in crate::fs) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
     let killed = Cell::new(false);
     // SAFETY: The caller passes a superblock that is valid for this call, which was made by
-    // get_tree_keyed().
+    // a method of `NewTree`.
     let sb = unsafe { SuperBlock::from_raw(sb) };
     // INVARIANT: It is just being passed.
     let kill = || KillSuper {
