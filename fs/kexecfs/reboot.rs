@@ -46,6 +46,7 @@ use kernel::{
     memcontrol::charge_root,
     new_mutex,
     prelude::*,
+    rbtree::RBTree,
     sync::{
         atomic::{
             Atomic,
@@ -261,20 +262,26 @@ pub(crate) fn may_exclude(domain: &Domain) -> bool {
 pub(crate) struct Access {
     /// Whether LUO's sessions could be read.
     loaded: Result,
-    supers: KVVec<ActiveSuper<KexecFs>>,
+    /// The superblocks, each by the address of its domain, which it keeps there.
+    supers: RBTree<usize, ActiveSuper<KexecFs>>,
 }
 
 impl Access {
     pub(crate) fn new(domains: &[Arc<Domain>]) -> Result<Self> {
-        Ok(Self {
-            // Perhaps nobody has mounted anything in this kernel.
-            loaded: if domains.is_empty() {
-                Ok(())
-            } else {
-                liveupdate::load()
-            },
-            supers: active_supers()?,
-        })
+        // Perhaps nobody has mounted anything in this kernel.
+        let loaded = if domains.is_empty() {
+            Ok(())
+        } else {
+            liveupdate::load()
+        };
+        let mut supers = RBTree::new();
+
+        for sb in active_supers()? {
+            let key = address(&sb.info());
+
+            supers.try_create_and_insert(key, sb, GFP_KERNEL)?;
+        }
+        Ok(Self { loaded, supers })
     }
 
     /// Claims the session of a domain, unless that has been done, and returns its superblock, if it
@@ -287,12 +294,12 @@ impl Access {
 
                 Failure::new(e, "its LUO session can't be had: discard the domain")
             })?;
-        Ok(self
-            .supers
-            .iter()
-            .find(|sb| core::ptr::eq(&*sb.info(), domain))
-            .map(|sb| &**sb))
+        Ok(self.supers.get(&address(domain)).map(|sb| &**sb))
     }
+}
+
+fn address(domain: &Domain) -> usize {
+    core::ptr::from_ref(domain).addr()
 }
 
 /// Freezes domains, and notes them in the order of the index.
