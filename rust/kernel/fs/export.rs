@@ -54,9 +54,9 @@ impl<T: FileSystem> NewInode<'_, T> {
         self.set_ino(ino);
         // SAFETY: By the type invariant nobody else uses the inode.
         unsafe { (*inode).i_generation = generation };
-        // SAFETY: By the type invariant nobody else knows the inode, unless this is the second call,
-        // which leaves the hash alone. A task that finds it now looks for its dentry only, and may
-        // be the one that puts the last reference if this inode is dropped meanwhile.
+        // SAFETY: By the type invariant nobody else knows the inode, unless this is the second
+        // call, which leaves the hash alone. A task that finds it now looks for its dentry only,
+        // and may be the one that puts the last reference if this inode is dropped meanwhile.
         unsafe { bindings::simple_hash_inode(inode) };
     }
 }
