@@ -147,7 +147,9 @@ mod cases {
             writer.record(abi::RECORD_DOMAIN, &[domain.as_bytes(), b"vm1"])?;
             end(writer, writer.records)
         })?;
-        let (domain, _) = Reader::new(&stream).domain().map_err(|e| e.error)?;
+        let Ok((domain, _)) = Reader::new(&stream).domain() else {
+            return Err(EIO);
+        };
 
         assert!(domain.session.is_none() && domain.files.is_empty());
         Ok(())

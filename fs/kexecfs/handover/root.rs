@@ -14,7 +14,10 @@ use super::{
         Reader,
         Unreadable, //
     },
-    tree::Tree,
+    tree::{
+        Index,
+        Tree, //
+    },
     writer::{
         page_buffer,
         FEATURES, //
@@ -23,6 +26,7 @@ use super::{
 use crate::words::name::Name;
 use core::mem::offset_of;
 use kernel::{
+    alloc::AllocError,
     kho::{
         self,
         abi::kexecfs as abi,
@@ -240,23 +244,31 @@ fn read_domain(
         .ok_or_else(|| unreadable("its stream has another length than its memory", EIO))?;
 
     let len = stream.len();
-    let (mut domain, index) = Reader::new(stream).domain()?;
+    // Both are large, and stay where they are.
+    let mut read = Reader::new(stream).domain();
 
-    if entry.flags & !abi::ENTRY_EXCLUDED != 0 || entry.reserved != 0 {
-        let (why, error) = RESERVED;
+    if let Ok((domain, index)) = &mut read {
+        if entry.flags & !abi::ENTRY_EXCLUDED != 0 || entry.reserved != 0 {
+            let (why, error) = RESERVED;
 
-        return Err(Unreadable {
-            name: Some(domain.name),
-            ..unreadable(why, error)
-        });
+            return Err(Unreadable {
+                name: domain.name.try_clone().ok(),
+                ..unreadable(why, error)
+            });
+        }
+        domain.len = len;
+        if !index.is_empty() {
+            let tree = new_tree(area, len, core::mem::take(index))
+                .map_err(|e| unreadable("no memory", e.into()))?;
+
+            domain.tree = Some(tree);
+        }
     }
+    read.map(|(domain, _)| domain)
+}
 
-    domain.len = len;
-    if !index.is_empty() {
-        let tree = Arc::new(Tree::new(area, len, index), GFP_KERNEL)
-            .map_err(|e| unreadable("no memory", e.into()))?;
-
-        domain.tree = Some(tree);
-    }
-    Ok(domain)
+// Its frame is not needed by its caller.
+#[inline(never)]
+fn new_tree(area: RestoredVmalloc, len: usize, index: Index) -> Result<Arc<Tree>, AllocError> {
+    Arc::new(Tree::new(area, len, index), GFP_KERNEL)
 }
