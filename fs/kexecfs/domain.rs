@@ -392,14 +392,16 @@ impl Domain {
     ///
     /// # Errors
     ///
-    /// `ESTALE` if the domain was discarded, and those of `publish`.
+    /// `ESTALE` if the domain was discarded, and those of `publish`, which a tree of the superblock
+    /// doesn't have.
     pub(crate) fn publish_tree<T>(&self, publish: impl FnOnce() -> Result<T>) -> Result<T> {
         let _inside = self.changes.enter_anyway();
 
         self.check_alive()?;
+        // First: a file can be removed as soon as it is there, and is given up then.
+        self.published.store(self.attempt(), Relaxed);
         let published = publish()?;
 
-        self.published.store(self.attempt(), Relaxed);
         self.forget_tree();
         Ok(published)
     }

@@ -227,9 +227,8 @@ impl Domain {
     /// Gives up a file of `data/` that was never opened, and can't be any more.
     ///
     /// A tree that could not be restored, by the attempt `attempt`, gives nothing up: the next one
-    /// gets it. Does not wait
-    /// for a task that is retrieving another one: a worker comes back to it. LUO releases no file
-    /// that is carried, as in a reboot: see [`Domain::retry_given_up`].
+    /// gets it. Does not wait for a task that is retrieving another one: a worker comes back to it.
+    /// LUO releases no file that is carried, as in a reboot: see [`Domain::retry_given_up`].
     pub(crate) fn give_up(self: &Arc<Self>, token: u64, attempt: u32) {
         let goes_on = self.published.load(Relaxed) != attempt;
 

@@ -3,9 +3,7 @@
 //! The descriptors of a domain: `fd_preserve`, `fd_unpreserve` and `fd_restore`.
 
 use super::{
-    entry::{
-        Entry, //
-    },
+    entry::Entry,
     op::{
         CarriedFile,
         Op, //

@@ -167,7 +167,7 @@ pub trait FileOperations: Sized + 'static {
     /// Lists the entries of a directory, from the position of `ctx` on until there is no more room
     /// or no more entry.
     ///
-    /// Called with the lock of the directory held, if only shared.
+    /// Called with the lock of the directory held, if only shared, unless it is immutable.
     fn iterate_shared(
         _data: <Self::Data as ForeignOwnable>::Borrowed<'_>,
         _ctx: &mut DirContext<'_>,

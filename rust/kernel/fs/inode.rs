@@ -196,17 +196,6 @@ impl<T: FileSystem> Inode<T> {
         unsafe { Times::of(self.as_ptr()) }
     }
 
-    /// Makes the present the time of the last change of contents and attributes
-    /// (`inode_update_time()`).
-    ///
-    /// Takes no lock, as for a write through a mapping; for file systems that write no inodes back.
-    pub fn inode_update_cmtime(&self) {
-        // SAFETY: The inode is valid.
-        unsafe {
-            bindings::inode_update_time(self.as_ptr(), bindings::fs_update_time_FS_UPD_CMTIME, 0)
-        };
-    }
-
     /// Locks the inode for a change (`inode_lock()`).
     ///
     /// May sleep, and long: a task that reads a directory keeps the lock over copies to user space.
